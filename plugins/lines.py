@@ -354,6 +354,8 @@ def placed(form: Form, typed: Mapping[str, Sequence[Any]], faults: Sequence[Faul
             control = f"{name}.{rows[int(place)].key}.{one.name}"
             fault = fault._replace(pointer=f"/{control}")
             titles[control] = form.locale.t("lines.place", field=field.title, n=int(place) + 1, inner=one.title)
+        elif field is not None and not place and vars(field.config).get("sum"):
+            titles[name] = field.title
         found.append(fault)
     return found, titles
 
@@ -401,7 +403,7 @@ def fill(
         lines.append(Shown(number, row.key, cells))
     control.lines, control.blank = lines, Shown(0, _BLANK, list(map(make, _inputs(field, _BLANK, fresh, locale))))
     control.most, control.full = field.most, len(rows) >= field.most
-    control.totals = app.plugin("sums").totals(form, field, rows)
+    control.totals = app.plugin("sums").totals(form, field, rows, wrong)
     control.next = f"f-{field.name}.{_next_key([row.key for row in rows])}.{field.inner[0].name}"  # where to type on
 
 

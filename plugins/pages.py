@@ -332,7 +332,7 @@ class Pages:
         page["shown"] = page["shown"] and controls.marks(page["form"], laid_out.asked.values())
         titles, errors = {one.name: one.title for one in page["inputs"]} | places, []
         for name, detail in reversed(wrong.items()):
-            href, title = f"#f-{name}" if name.partition(".")[0] in laid_out.asked else "", titles.get(name, name)
+            href, title = f"#f-{name}" if name in places or name in laid_out.asked else "", titles.get(name, name)
             key = "errors.said" if detail[:1].isupper() else "errors.fault"  # a sentence of app.toml's own
             errors.append(SimpleNamespace(href=href, text=t(key, field=title, what=detail) if title else detail))
         trail = _form_trail(exchange, page)[:1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Context, Decimal
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -103,9 +103,9 @@ def _fault(form: Form, name: str) -> tuple[str, str] | None:
     return None
 
 
-def totals(form: Form, field: Any, rows: Sequence[Any]) -> list[SimpleNamespace]:
-    """What a page shows below the lines of a field: of each sum over them its title, and what it is so far; "" if a number
-    cannot be read."""
+def totals(form: Form, field: Any, rows: Sequence[Any], wrong: Mapping[str, str]) -> list[SimpleNamespace]:
+    """What a page shows below the lines of a field: of each sum over them its title, what it is so far, and what is wrong
+    with it. "" stands for a sum where a number cannot be read."""
     found = []
     for one in form.fields.values():
         lines, _, inner = _sum(one).partition(".")
@@ -115,5 +115,6 @@ def totals(form: Form, field: Any, rows: Sequence[Any]) -> list[SimpleNamespace]
             bad = any(isinstance(number, str) for number in read)
             text = "" if bad else form.locale.write_number(total([{inner: number} for number in read], inner))
             mark = form.locale.write_number(0.5)[1:2]
-            found.append(SimpleNamespace(id=f"f-{one.name}", name=inner, title=one.title, text=text, mark=mark))
+            facts = {"name": inner, "title": one.title, "text": text, "mark": mark, "error": wrong.get(one.name, "")}
+            found.append(SimpleNamespace(id=f"f-{one.name}", **facts))
     return found

@@ -25,7 +25,14 @@
 % end
     >{{t("lines.add")}}</button>
 % for total in field.totals:
-    <p class="total"><label for="{{total.id}}">{{total.title}}</label> <output id="{{total.id}}" data-sum="{{total.name}}" data-mark="{{total.mark}}">{{total.text or "—"}}</output></p>
+%   if total.error:
+    <p class="error" id="{{total.id}}-error">{{total.error}}</p>
+%   end
+    <p class="total"><label for="{{total.id}}">{{total.title}}</label> <output id="{{total.id}}" tabindex="-1"
+%   if total.error:
+      aria-describedby="{{total.id}}-error"
+%   end
+       data-sum="{{total.name}}" data-mark="{{total.mark}}">{{total.text or "—"}}</output></p>
 % end
   </div>
   <p class="visually-hidden" role="status" data-removed="{{t("lines.removed")}}"></p>

@@ -449,6 +449,16 @@ def test_faults_of_lines_stand_at_their_controls_whatever_is_blank_before_them(t
     assert re.search(r'id="f-lines\.9\.amount"[^>]*value="lots"[^>]*aria-invalid="true"', wrong.text, re.DOTALL)
 
 
+def test_what_is_wrong_with_a_sum_stands_at_it(trips: Site) -> None:
+    staff = trips.token(roles=["staff"])
+    page = trips.get("/forms/cost", staff, Accept="text/html")
+    fields = typed_in(page) | {"name": "R", "lines.0.what": "a", "lines.0.amount": "1001"}
+    wrong = posts(trips, action(page), fields, staff)
+    assert wrong.status == 422
+    assert '<a href="#f-total">Total must be 1000 or less</a>' in wrong.text
+    assert re.search(r'<output id="f-total"[^>]*aria-describedby="f-total-error"[^>]*>1001</output>', wrong.text)
+
+
 def test_an_edit_of_lines_changes_what_was_typed_and_nothing_else(trips: Site) -> None:
     staff = trips.token(roles=["staff"])
     lines = [{"what": "a  b", "amount": 1, "kind": "food"}, {"what": "c", "amount": 2, "kind": "rail"}]
