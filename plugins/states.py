@@ -192,8 +192,14 @@ def _of_names(said: Value) -> Iterator[tuple[str, str]]:
 
 
 def warnings(form: Form) -> Iterator[str]:
-    """How many records are in a state that app.toml does not know, in words, if there are any."""
+    """States that no record ever gets to, which a slip of the pen makes, and how many records are in a state that app.toml
+    does not know, in words."""
     states = form.states
+    reached = {states.initial, *(one.target for one in states.moves)}
+    for at, one in enumerate(states.moves):
+        if one.source not in reached:
+            near = nearest(one.source, reached)
+            yield f"forms.{form.name}.states.moves.{at}: begins at {one.source!r}, to which no move leads{near}"
     where = (Condition(states.field, "null", False), *(Condition(states.field, "ne", one) for one in states.names))
     query = Query(form.table, where, limit=1)
     with suppress(AppError):  # which server check finds by itself

@@ -269,6 +269,13 @@ def test_a_state_that_is_no_longer_known_stays_and_leads_nowhere(tmp_path: Path)
         site.close()
 
 
+def test_a_state_that_no_move_leads_to_is_warned_of(tmp_path: Path) -> None:
+    site = Site(tmp_path, PROVIDERS["sql"] + leave(STATES.replace(">rejected", ">rejectd") + " }"))
+    told = "forms.leave.states.moves.2: begins at 'rejected', to which no move leads; did you mean rejectd?"
+    assert [one for one in site.app.inspection.damage() if "states" in one] == [told]
+    site.close()
+
+
 def test_records_from_before_there_were_states_are_in_the_initial_one(tmp_path: Path) -> None:
     old = Site(tmp_path, PROVIDERS["sql"] + leave(""))
     made = submitted(old)
