@@ -151,3 +151,22 @@ def test_a_field_that_is_renamed_frees_no_value(tmp_path: Path) -> None:
     for name in ("ann", "bo", "cy"):
         assert faults_of(lambda name=name: three.create("forms/f", {"name": name, "day": "1"}))[0][:2] == ("/name", "unique")
     three.close()
+
+
+def test_what_holds_the_rule_is_copied_with_the_records(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + '[providers.new]\nkind = "file"\nroot = "new"\n' + ROOMS
+    site = Site(tmp_path, toml)
+    site.create("forms/rooms", [{"room": "A", "code": n} for n in range(3)])
+    copy = app.plugin("copy").Copy(site.app.providers["main"], site.app.providers["new"])
+    tables = copy.tables(site.app.needed()["main"])
+    assert "_unique" in tables
+    for table in tables:
+        copy.records(table)
+    assert copy.faults == []
+    site.close()
+    moved = Site(tmp_path, toml.replace("[forms.rooms]", '[forms.rooms]\nprovider = "new"'))
+    assert faults_of(lambda: moved.create("forms/rooms", {"room": "B", "code": 2}))[0][0] == "/code"
+    found = moved.items("forms/rooms/records?code=2")[0]["id"]
+    moved.delete(f"forms/rooms/records/{found}")
+    assert moved.create("forms/rooms", {"room": "B", "code": 2}).created
+    moved.close()
