@@ -36,7 +36,8 @@ from app import (
 
 ERASED = "erased"  # stands in place of who it was
 _STATE_TABLES = ("_tokens", "_sessions", "_links")
-_NAMING = ("subject", "for", "created_by")  # where what was made or changed names somebody
+_BESIDE = {"_comments": "by", "_drafts": "subject"}  # tables beside records, each with what names a person
+_NAMING = ("subject", "for", "created_by", "by")  # where what was made or changed names somebody
 _KEPT = ("at", "action", "door", "outcome", "code", "request_id")  # of an entry that is erased
 _SECRETS = ("digest", "secret", "code")  # of rows: they are of no use to anybody, and prove who somebody is
 _MOST_WRITES = 100  # a commit
@@ -70,12 +71,15 @@ def _names(entry: Value, subject: str) -> bool:
 
 
 def _is_about(entry: Value, owned: Collection[tuple[str, str]]) -> bool:
-    return ("/".join(str(entry.get("resource", "")).split("/")[:2]), entry.get("record")) in owned
+    """Whether it is about one of these records, or about a comment on one."""
+    place = "/".join(str(entry.get("resource", "")).split("/")[:2])
+    told = [one.get("record") for name in ("before", "after") if isinstance(one := entry.get(name), dict)]
+    return any((place, key) in owned for key in (entry.get("record"), *told))
 
 
 def exported(site: Any, subject: str) -> Iterator[Value]:
-    """Everything that the site holds of a person, each with its `kind`: person, token, session, record and entry. Raises
-    NotFound if there is nothing."""
+    """Everything that the site holds of a person, each with its `kind`: person, token, session, link, record, comment, draft
+    and entry. Raises NotFound if there is nothing."""
     count = 0
     for found in _everything(site, subject):
         count += 1
@@ -96,6 +100,8 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
     for form, record in _owned(site, subject):
         owned.add((form.address, record.key))
         yield {"kind": "record", "form": form.address, **form.flat(record)}
+    for _, table, one in _beside(site, subject):
+        yield {"kind": table.strip("_").removesuffix("s"), **one.value}
     for chained in plugin("seals").stores_of(site):
         for entry in _entries(chained, subject, owned):
             yield {"kind": "entry", **entry.value}
@@ -103,6 +109,14 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
 
 def _rows(site: Any, table: str, subject: str) -> list[Record]:
     return list(site.state.walk(Query(table, (Condition("subject", "eq", subject),))))
+
+
+def _beside(site: Any, subject: str) -> Iterator[tuple[Any, str, Record]]:
+    """What a person said about records, and what he has not sent yet: the provider, the table and the row of each."""
+    for records in site.audit_stores():
+        for table, name in _BESIDE.items():
+            for row in list(records.walk(Query(table, (Condition(name, "eq", subject),)))):
+                yield records, table, row
 
 
 # ---- erasing
@@ -124,6 +138,9 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
     for table in _STATE_TABLES:
         _commit(site.state, [Delete(table, one.key) for one in _rows(site, table, subject)])
     _commit(site.state, [Delete("_settings", plugin("people").former(subject))])
+    for records, table, row in _beside(site, subject):
+        records.commit([Delete(table, row.key)])
+        counts["records"] += 1
     keys = {(form.address, record.key) for form, record in owned}
     for records in plugin("outbox").stores(site):
         _commit(

@@ -27,6 +27,8 @@ root = "data/files"
 grants = ["forms/leave:create"]
 [files.receipts]
 provider = "disk"
+[forms.leave]
+comments = true
 [forms.leave.fields]
 name = { required = true }
 receipt = { format = "file", files = "files/receipts" }
@@ -43,13 +45,16 @@ def trail(tmp_path: Path) -> Trail:
         site.create("admin/people", {"subject": subject, "name": f"{subject.title()} Lee", "roles": ["staff"]})
         by = site.token(subject, roles=["staff"])
         file = {"name": "taxi.txt", "base64": "aGVsbG8="}
-        site.create("forms/leave", {"name": f"{subject} is ill", "receipt": file}, by=by)
+        key = site.create("forms/leave", {"name": f"{subject} is ill", "receipt": file}, by=by).data["id"]
+        for other in ("ann", "bo"):
+            whose = site.token(other, "forms/leave:*")
+            site.create(f"forms/leave/records/{key}/comments", {"text": f"{other} says"}, by=whose)
     return made
 
 
 def everything(site: Site) -> str:
     """All that is stored, as text: rows of every table, and the files."""
-    rows = [str(one) for table in ("_people", "_tokens", "_sessions", "_links", "_audit", "leave") for one in
+    rows = [str(one) for table in ("_people", "_tokens", "_sessions", "_links", "_audit", "_comments", "leave") for one in
             site.app.state.walk(Query(table))]  # fmt: skip
     files = [str(path) for path in (site.folder / "data/files").rglob("*")]
     return "\n".join([*rows, *files])
@@ -58,13 +63,13 @@ def everything(site: Site) -> str:
 def test_what_is_held_of_a_person_is_written_out(trail: Trail) -> None:
     found = list(personal.exported(trail.site.app, "ann"))
     kinds = [one["kind"] for one in found]
-    assert {"person", "token", "link", "record", "entry"} <= set(kinds)
+    assert {"person", "token", "link", "record", "comment", "entry"} <= set(kinds)
     [record] = [one for one in found if one["kind"] == "record"]
     assert (record["form"], record["name"], record["created_by"]) == ("forms/leave", "ann is ill", "ann")
     entries = [one for one in found if one["kind"] == "entry"]
     assert {"forms/leave", "admin/people", "admin/tokens"} <= {one["resource"] for one in entries}
-    text = json.dumps(found)
-    assert "bo" not in text.replace("about", "")
+    assert "bo says" in json.dumps(found), "about her record"
+    assert "bo is ill" not in json.dumps(found)
     assert not any(name in one for one in found for name in ("digest", "secret"))
 
 
@@ -74,10 +79,11 @@ def test_what_is_erased_is_nowhere_any_more_and_the_trail_is_proved(trail: Trail
     assert "ann is ill" in everything(site)
     before = len(trail.entries())
     counts = personal.erase(site.app, "ann", OPERATOR)
-    assert (counts["person"], counts["records"]) == (1, 1)
+    assert (counts["person"], counts["records"]) == (1, 2), "with what she said of the record of bo"
     left = everything(site)
     assert left.count("ann") == 1, "in the entry that says that it was done"
     assert "bo is ill" in left
+    assert left.count("'text': 'bo says'") == 2, "his own comment, and its entry in the audit trail"
     assert len(list((site.folder / "data/files").rglob("taxi.txt"))) == 1
     told = trail.entries()[-1].value
     assert (told["action"], told["subject"], told["after"]["subject"]) == ("erase", "cli:root", "ann")
