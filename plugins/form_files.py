@@ -157,12 +157,18 @@ class FormFiles:
 
     def sent(self, name: str, given: Json, stored: Json, shown: Json) -> Json:
         """What a program sends for a field, with Kept in place of the files of its list that come back as they are stored or
-        shown."""
+        were shown: at another address, too, since that has their place in the list."""
         if not (self._form.fields[name].is_many and isinstance(given, list)):
             return given
-        pairs = list(zip(_listed(stored), _listed(shown), strict=True))
-        fits = lambda one: next((Kept(held) for held, seen in pairs if _is_stored(held) and one in (held, seen)), one)  # noqa: E731
-        return list(map(fits, given))
+        pairs = [pair for pair in zip(_listed(stored), _listed(shown), strict=True) if _is_stored(pair[0])]
+        return [self._kept(one, pairs) if _is_stored(one) else one for one in given]
+
+    def _kept(self, one: Json, pairs: Sequence[tuple[Json, Json]]) -> Json:
+        held = next((held for held, seen in pairs if one in (held, seen)), None)
+        if held is None and isinstance(one, dict):
+            facts = {**one, "address": ""}
+            held = next((held for held, _ in pairs if facts == {**cast(Value, held), "address": ""}), None)
+        return one if held is None else Kept(cast(Value, held))
 
     def edited(self, name: str, sent: Sequence[Json], gone: Collection[Json], stored: Json) -> tuple[Json, ...]:
         """(the new value of a field,) after an edit in a page, where files were chosen and others removed: `gone` has their

@@ -122,6 +122,17 @@ def test_stored_files_that_are_sent_back_as_they_were_shown_stay_and_others_go(t
     assert kept_files(trips) == []
 
 
+def test_a_file_comes_back_from_before_another_one_was_removed(trips: Site) -> None:
+    staff = trips.token(roles=["staff"])
+    sent = {"name": "R", "receipts": [a_file("a.txt", "1"), a_file("b.txt", "2"), a_file("b.txt", "2")]}
+    made = sends(trips, "POST", "/forms/trip", sent, staff)
+    at, (_, second, third) = made["Location"], made.json["receipts"]
+    assert sends(trips, "PATCH", at, {"receipts": [second, third]}, staff).status == 200
+    assert sends(trips, "PATCH", at, {"receipts": [second]}, staff).json["receipts"][0]["name"] == "b.txt"
+    assert kept_files(trips) == ["2"]
+    assert pointers(sends(trips, "PATCH", at, {"receipts": [second | {"sha256": "0"}]}, staff)) == [("/receipts/0", "type")]
+
+
 def test_no_file_of_another_record_can_be_claimed(trips: Site) -> None:
     staff = trips.token(roles=["staff"])
     other = sends(trips, "POST", "/forms/trip", {"name": "R", "receipts": [a_file("a.txt", "1")]}, staff).json
