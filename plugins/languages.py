@@ -133,7 +133,7 @@ class Languages:
     def menu(self, entries: Sequence[Mapping[str, str]], locale: Any) -> list[Mapping[str, str]]:
         """The menu of the site with titles in a language."""
         titles = {address: one.title for address, one in self.shown(locale).items()}
-        made: list[Mapping[str, str]] = plugin("translations").menu(entries, self._texts(locale), "site", titles)
+        made: list[Mapping[str, str]] = plugin("translations").menu(entries, self._texts(locale), "site", titles, locale)
         return made
 
     def text(self, place: str, text: str, locale: Any) -> str:

@@ -461,7 +461,8 @@ class Pages:
         again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
         is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
         records = page["records_at"] + "/" if is_records else ""
-        columns = [column for column in table.columns if not (records and column.name in ("id", "version", "updated_by"))]
+        unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if records else ()
+        columns = [column for column in table.columns if column.name not in unsaid]
         moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
         headings = [_heading(exchange, here, again, column) for column in columns]
         if moves and moves.are_there:

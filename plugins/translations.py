@@ -156,7 +156,7 @@ def named(config: Config, resources: Mapping[str, Resource], indexes: Mapping[st
     for one in made.values():
         if isinstance(one, AppPage):
             own = {place: text for place, text in texts.items() if place.startswith(f"apps.{one.name}.menu.")}
-            one.menu = tuple(menu(one.menu, own, f"apps.{one.name}", titles))
+            one.menu = tuple(menu(one.menu, own, f"apps.{one.name}", titles, locale))
     for address, home in {"": resources.get(""), **indexes}.items():
         if isinstance(home, Home):
             made[address] = own_home = copy(home)
@@ -166,13 +166,15 @@ def named(config: Config, resources: Mapping[str, Resource], indexes: Mapping[st
 
 
 def menu(
-    entries: Sequence[Mapping[str, str]], texts: Mapping[str, str], place: str, titles: Mapping[str, str]
+    entries: Sequence[Mapping[str, str]], texts: Mapping[str, str], place: str, titles: Mapping[str, str], locale: Any
 ) -> list[Mapping[str, str]]:
     """The entries of a menu with titles in the language."""
     found = list[Mapping[str, str]]()
     for one in entries:
         address = "/".join(one.get("address", "").split("/")[:2])
         title = titles.get(address, one["title"]) if address else texts.get(f"{place}.menu.{one['title']}", one["title"])
+        if address and one["address"] == f"{address}/mine":
+            title = locale.t("trail.mine_of", title=title)
         found.append({**one, "title": title})
     return found
 
