@@ -367,10 +367,7 @@ class Pages:
 
     def _submits(self, exchange: Exchange, page: Mapping[str, Any], again: Again) -> dict[str, Any]:
         records, t = exchange.url(page["records_at"]) if Action.READ in page["may"] else "", exchange.locale.t
-        mine = exchange.url(f"{page['address']}/mine") if page["form"].type == "forms" and exchange.subject else ""
-        if records and page["form"].owned_by:  # nothing else is in that list
-            mine = ""
-        done = None
+        mine, done = _mine(exchange, page, records), None
         if page["sent"]:
             href = (records or mine) and f"{records or mine}/{page['sent']}"
             done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
@@ -629,6 +626,12 @@ def _chosen_text(control: SimpleNamespace, t: Words) -> str:
     if control.widget == "checkbox":
         return t("common.yes") if control.checked else t("common.no")
     return str(control.value)
+
+
+def _mine(exchange: Exchange, page: Mapping[str, Any], records: str) -> str:
+    """The address of one's own records of a form; "" if there are none, or if nothing else is in the list of all."""
+    has_own = page["form"].type == "forms" and exchange.subject and not (records and page["form"].owned_by)
+    return exchange.url(f"{page['address']}/mine") if has_own else ""
 
 
 def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, str]]:

@@ -66,7 +66,8 @@ def _unfit(form: Form, scope: Scope, until: float) -> Iterator[tuple[Record, lis
             return
         found: list[Fault] = []
         with suppress(AppError):  # where choices come from is away, which is told elsewhere
-            found = [] if record.damage else faults(form, record, scope)
+            found = [] if record.damage else faults(form.whole or form, record, scope)
+        found = [one for one in found if _field_of(one) not in form.hidden]
         yield (record, found) if found else None
 
 

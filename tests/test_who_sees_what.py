@@ -79,6 +79,7 @@ WRITES: list[Any] = [
 # What stands at each place inside a form, and what is sent there; [] where nothing can be sent.
 INSIDE = {
     "": WRITES, "import": WRITES, "records": WRITES, "options/FIELD": [], "records/ID": WRITES, "records/ID/move": WRITES,
+    "records/ID/comments": WRITES, "mine/ID/comments": WRITES,
     "records/ID/history": WRITES, "records/ID/FIELD": [], "records/ID/FIELD/N": [],
     "mine": [], "mine/ID": WRITES, "mine/ID/move": WRITES, "mine/ID/history": WRITES, "mine/ID/FIELD": [],
     "mine/ID/FIELD/N": [],
@@ -86,7 +87,7 @@ INSIDE = {
 ASKED = (
     "", "_q=BERTHA", "_q=4711", "_q=Remark", "_count=1", "salary__gt=1", "salary__gt=47110000", "remark__contains=Remark",
     "_sort=salary", "_sort=-remark", "_sort=-who&_size=1", "who__prefix=Ber", "created_by=bo", "created_by__ne=ann",
-    "_facets=1", "_facets=1&_q=BERTHA", "_edit=1", "remark__null=false", "verdict__null=false",
+    "_facets=1", "_facets=1&_q=BERTHA", "_edit=1", "_unfit=1", "remark__null=false", "verdict__null=false",
     "salary=5&remark=x&who=y",
 )  # fmt: skip
 # Addresses of their own that tell of records, with what is asked there; and those that tell of none.
