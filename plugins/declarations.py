@@ -27,7 +27,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:lines plugin:options plugin:patterns plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:lines plugin:options plugin:patterns plugin:row_rules
+#          plugin:toml_advice
 # defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -131,7 +132,10 @@ def _of_file_settings(field: fields.Field) -> Iterator[tuple[str, str]]:
 
 
 def of_name(form: Form) -> Iterator[Fault]:
-    """A fault for each mistake in what records are called."""
+    """A fault for each mistake in what records are called, and in whose they are."""
+    if form.config.owner and plugin("row_rules").is_of_service(form):
+        detail = f"is {form.config.owner.field}, which the service of the provider sets: name a field of the form"
+        yield Fault(f"forms.{form.name}.owner.field", "configuration", detail)
     known, place = {column.name for column in form.columns}, f"forms.{form.name}.name"
     for name in NAME_PLACE.findall(form.config.called):
         if name not in known and name not in {field_.name for field_ in form.config.fields}:

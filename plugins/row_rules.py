@@ -94,7 +94,8 @@ class OwnRows(wrapped.Wrapped):
 # ==== 2. FORMS ===================================================================================================
 # A form as it is for a caller: a copy with fewer fields and a store of fewer records.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS plugin:field_defaults plugin:fields plugin:people
-# defines: faults warnings owner_field hidden_from seen own seen_view settled settle of_owner spared shown_again
+# defines: faults warnings owner_field hidden_from seen is_of_service own seen_view settled settle of_owner spared
+#          shown_again
 
 _NAMES = (("string", ""), ("string", "person"), ("string", "email"))  # types and formats of fields that name somebody
 _MOST_SEEN = 1000  # copies of a form that are kept
@@ -167,9 +168,16 @@ def seen(form: Form, caller: Caller) -> Form:
     return _kept(form, (form.locale, hidden, closed, caller.subject if is_own else None, ""))
 
 
+def is_of_service(form: Form) -> bool:
+    """Whether the service behind a provider says itself whose a record is: that is nobody of this site."""
+    shape = getattr(form.records, "shape", None)  # of a generic provider
+    return shape is not None and owner_field(form) in shape.own_fields
+
+
 def own(form: Form, subject: str, place: str) -> Form:
     """The form with the records of one subject alone, at another place than its list."""
     whole = form.whole or form
+    subject = "" if is_of_service(whole) else subject
     closed = frozenset(name for name in whole.fields if name not in form.taken and not whole.fields[name].made)
     return _kept(whole, (form.locale, form.hidden, closed, subject, place))
 

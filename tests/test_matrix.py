@@ -639,6 +639,64 @@ def test_records_move_by_the_roles_of_their_states(build: Any) -> None:
     assert site.put(f"{made.location}/move", {"to": "new"}, if_match=first.etag).data["status"] == "new"
 
 
+OWNED = """
+[roles.hr]
+grants = ["forms/leave:*"]
+[forms.leave]
+provider = "main"
+owner = { field = "who", unless = "hr" }
+[forms.leave.fields]
+who = {}
+days = { type = "number", read_by = "hr" }
+[views.all]
+from = "forms/leave"
+order_by = ["-days"]
+facets = ["who"]
+"""
+
+
+def test_records_are_there_for_their_owners_and_fields_for_some_roles(build: Any) -> None:
+    site = build(OWNED, Records)
+    if site is None:
+        return
+    hr, ann = site.token("maria", roles=["hr"]), site.token("ann", "forms/leave:*", "views/all:read")
+    others = [site.create("forms/leave", {"who": "bo", "days": n}, by=hr).data["id"] for n in range(3)]
+    mine = site.create("forms/leave", {}, by=ann).data["id"]
+    site.patch(f"forms/leave/records/{mine}", {"days": 4711}, by=hr)
+    for address in ("forms/leave/records", "forms/leave/mine", "views/all"):
+        table = site.read(f"{address}?_count=1", by=ann).table
+        assert [(row["id"], row["who"], "days" in row) for row in table.rows] == [(mine, "ann", False)], address
+        assert table.count == 1
+    for address in (f"forms/leave/records/{others[0]}", f"forms/leave/mine/{others[0]}"):
+        for work in (site.read, site.delete, lambda at, by: site.patch(at, {"who": "x"}, by=by)):
+            with pytest.raises(NotFound):
+                work(address, by=ann)
+    assert site.patch(f"forms/leave/mine/{mine}", {"who": "ann"}, by=ann).data["id"] == mine
+    with pytest.raises(Invalid):
+        site.patch(f"forms/leave/mine/{mine}", {"who": "bo"}, by=ann)
+    assert {row["id"] for row in site.items("forms/leave/records")} == {mine, *others}
+    assert site.read(f"forms/leave/records/{mine}", by=hr).data["days"] == 4711
+    assert [row["id"] for row in site.items("forms/leave/records?_q=an", by=ann)] == [mine]
+    site.delete(f"forms/leave/mine/{mine}", by=ann)
+    assert len(site.items("forms/leave/records")) == 3
+
+
+def test_an_owner_is_whoever_made_a_record_where_the_service_does_not_say_so_itself(build: Any, tmp_path: Path) -> None:
+    toml = OWNED.replace('field = "who"', 'field = "created_by"')
+    whole = assemble(tmp_path, build.declared + toml)
+    if [fault.pointer for fault in whole.faults] == ["forms.leave.owner.field"]:
+        assert 'preset = "satchel"' in build.declared
+        assert "which the service of the provider sets" in whole.faults[0].detail
+        return
+    site = build(toml, Records)
+    if site is None:
+        return
+    ann = site.token("ann", "forms/leave:*")
+    site.create("forms/leave", {"who": "Bo"})
+    mine = site.create("forms/leave", {"who": "Ann"}, by=ann).data["id"]
+    assert [row["id"] for row in site.items("forms/leave/records", by=ann)] == [mine]
+
+
 def test_of_eight_who_move_a_record_at_once_one_wins(build: Any) -> None:
     site = build(MOVING, Records)
     if site is None:
