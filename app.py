@@ -6288,7 +6288,12 @@ def leads_to(address: str, opens: Collection[str], caller: Caller) -> str:
 
 # Plugins that answer what is at addresses inside a form, by its first segment or, of a record, by the third. Each has
 # sufficient(request) and judged_at(request), as a Resource has them, and handle(form, request, scope).
-_FORM_PARTS: Mapping[str, str] = {"import": "form_import", "mine": "mine", "options": "option_controls"}
+_FORM_PARTS: Mapping[str, str] = {
+    "drafts": "form_drafts",
+    "import": "form_import",
+    "mine": "mine",
+    "options": "option_controls",
+}
 _RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history", "comments": "comments"}
 
 
@@ -6315,6 +6320,8 @@ class Form(Resource):
         Endpoint("import/ID", (Action.READ, Action.CREATE), choices=True),  # a file that a page has staged
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("options/FIELD"),  # what can be chosen in it
+        Endpoint("drafts", (Action.READ, Action.CREATE)),
+        Endpoint("drafts/ID", (Action.READ, Action.UPDATE, Action.DELETE), posts=Action.UPDATE),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
         Endpoint("records/ID/move", (Action.UPDATE,), posts=Action.UPDATE),
         Endpoint("records/ID/history", (Action.READ, Action.UPDATE), posts=Action.UPDATE),
@@ -6675,7 +6682,8 @@ class _Writing:
         else:
             location = f"{self.form.records_at}/{quote(record.key, safe='')}"
             answer = Response(data=answers[0], created=True, location=location, etag="1", name=self.form.called(record))
-        return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE)
+        also = plugin("form_drafts").sent(self.form, request, scope) if request.idempotency_key and not request.typed else ()
+        return Plan(respond=lambda blobs: answer, changes=changes, steps=steps, action=Action.CREATE, also=also)
 
     def _check_batch(self, request: Request) -> None:
         """Raises Unsupported or TooLarge if the provider cannot do a batch and its audit entries in one commit."""
@@ -8080,6 +8088,10 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
 
     def discard(self, staged: Staged) -> None:
         self._files.discard(staged)
+
+    def keep(self, staged: Staged) -> None:
+        """Has staged bytes count as staged just now."""
+        cast(Any, self._files).keep(staged)
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         return self._files.scan(prefix, deep=deep, after=after)

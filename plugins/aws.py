@@ -1213,6 +1213,12 @@ class S3Blobs(Aws, Blobs):
         with suppress(Refused):
             self._s3("discarding", "abort_multipart_upload", Key=key, UploadId=upload_id, expect=("NoSuchUpload", "404"))
 
+    def keep(self, staged: Staged) -> None:
+        """Has a staged object count as staged just now: it is written again, as it is. One that is gone stays gone."""
+        upload_id, key, *_ = json.loads(staged.id)
+        if not upload_id and (found := self._head(key)):
+            self._copy(found, key, None, False)
+
     def sweep(self, now: float) -> None:
         """End uploads that are older than a day, and remove staged objects of that age."""
         if not self.has(Blobs):  # type: ignore[type-abstract]

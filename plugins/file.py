@@ -791,6 +791,11 @@ class FileProvider(FolderRecords, Blobs):
             self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
             os.utime(place, ns=(self._modified_ns, self._modified_ns))
 
+    def keep(self, staged: Staged) -> None:
+        """Has staged bytes count as staged just now; those that are gone stay gone."""
+        with self._errors("keeping staged bytes"), suppress(FileNotFoundError):
+            os.utime(self._staged / os.path.basename(staged.id))
+
     def sweep(self, now: float) -> None:
         """Remove files that were staged over a day ago."""
         with self._errors("sweeping"):

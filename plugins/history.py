@@ -63,6 +63,7 @@ class Trail:
 
     def __init__(self, form: Form, record: Record) -> None:
         self._form, self._record = form, record
+        self._renamed = {was: name for name, one in (form.whole or form).fields.items() if (was := _was(one))}
         self._store = audit_store(form, form.state)
 
     def entries(self, before: str = "") -> Iterator[Record]:
@@ -96,12 +97,15 @@ class Trail:
                 return items, encode_cursor(cast(Record, last).key, version), False
             items.append(self.item(one, version))
             last, version = one, version - 1
-        return items, None, last is None or not _makes(last)
+        is_whole = last is not None and _makes(last)
+        for item in items[1:] if is_whole and version else ():  # some entries are gone, such as those of somebody erased
+            item["version"] = None
+        return items, None, not is_whole
 
     def item(self, entry: Record, version: int) -> Value:
         """What a program reads of an entry."""
         row = _row(entry)
-        pairs = audit_words.pairs(row) if not entry.damage else []
+        pairs = _pairs(entry, self._renamed)
         changes = {name: [_told(old), _told(new)] for name, old, new in pairs if self._is_open(name)}
         return {
             "at": row["at"], "by": row["subject"], "action": row["action"], "version": version if version > 0 else None,
@@ -118,15 +122,16 @@ class Trail:
         if not 1 <= wanted < version:
             detail = f"must be an earlier version, from 1 to {version - 1}" if version > 1 else "there is no earlier version"
             raise Invalid("there is nothing to bring back", faults=[Fault("/version", "version", detail)])
-        for count, one in enumerate(self.entries()):
-            if version == wanted:
-                return value
-            if one.damage or count >= _MOST_BACK:
+        found, last = None, None
+        for count, last in enumerate(self.entries()):
+            found = value if version == wanted else found
+            if last.damage or count >= _MOST_BACK:
                 break
-            value, version = _before(one, value), version - 1
-        if version == wanted and version > 0:
-            return value
-        raise Conflict(f"version {wanted} cannot be brought back: the audit trail does not reach back to it")
+            value, version = _before(last, value, self._renamed), version - 1
+        found = value if version == wanted else found
+        if found is None or (last and _makes(last) and version):
+            raise Conflict(f"version {wanted} cannot be brought back: the audit trail does not have all that was done since")
+        return found
 
 
 _WRITES = (Action.CREATE, Action.UPDATE, Action.DELETE)
@@ -148,13 +153,25 @@ def _own(value: Value) -> Value:
     return {name: one for name, one in value.items() if name not in RESERVED_FIELDS}
 
 
-def _before(entry: Record, value: Value) -> Value:
+def _was(field: Any) -> str:
+    return getattr(field.config, "was", "") or ""
+
+
+def _pairs(entry: Record, renamed: Mapping[str, str]) -> list[tuple[str, Json, Json]]:
+    """(field, before, after) of what an entry says, by the names that fields have today; [] if it is damaged."""
+    found = [] if entry.damage else audit_words.pairs(_row(entry))
+    return [(renamed.get(name, name), old, new) for name, old, new in found]
+
+
+def _before(entry: Record, value: Value, renamed: Mapping[str, str]) -> Value:
     """What a record held before an entry that made this of it."""
     row = _row(entry)
     if isinstance(row["before"], dict) and not isinstance(row["changes"], dict):  # an older entry has all of it
-        return _own(row["before"])
+        return {renamed.get(name, name): one for name, one in _own(row["before"]).items()}
     found = dict(value)
-    for name, old, _ in audit_words.pairs(row):
+    for name, old, new in _pairs(entry, renamed):
+        if not same_json(found.get(name), new):
+            raise Conflict("no version can be brought back past what the audit trail does not have")
         if old is None:
             found.pop(name, None)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import MappingProxyType, SimpleNamespace
 from typing import Any, ClassVar, cast
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from app import (
     PEOPLE,
     Answer,
     App,
+    AppError,
     Asked,
     BadRequest,
     Caller,
@@ -43,7 +45,7 @@ from app import (
 
 # ==== 1. ME ======================================================================================================
 # What a person sees and changes of himself. A program may read it, and send the same as JSON.
-# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:html_forms plugin:pages plugin:passwords
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:form_drafts plugin:html_forms plugin:pages plugin:passwords
 #       plugin:people plugin:zones
 # defines: Route:me Me
 
@@ -114,9 +116,21 @@ class Me(Route):
                 for one in sessions
             ],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
+            "drafts": [
+                {name: one.value[name] for name in ("form", "id")} | {"updated_at": rfc3339(one.value["at"])}
+                for one in self._drafts(site, caller)
+            ],
             "lang": row.get("lang", ""), "timezone": row.get("timezone", ""),
             "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
         }  # fmt: skip
+
+    def _drafts(self, site: App, caller: Caller) -> list[Record]:
+        """What one has begun to fill in, wherever it is kept."""
+        found = list[Record]()
+        for records in site.audit_stores():
+            with suppress(AppError):  # a provider that is away, or has no table for them yet
+                found += plugin("form_drafts").of_person(records, caller.subject)
+        return found
 
     def _mine(self, site: App, caller: Caller, table: str) -> list[Record]:
         """Those of one's sessions or tokens that are good."""
@@ -144,9 +158,11 @@ class Me(Route):
             return SimpleNamespace(**row | times)
 
         rows = {kind: list(map(in_words, facts[kind])) for kind in ("sessions", "tokens")}
-        titles = cast(Any, site.languages.shown(locale)["admin/people"]).titles
+        forms = site.languages.shown(locale)
+        titles = cast(Any, forms["admin/people"]).titles
         page = {
-            **facts, **rows, "crumbs": [], "is_person": person is not None and _is_oneself(caller),
+            **facts, **rows, "drafts": plugin("form_drafts").lines(exchange, forms, self._drafts(site, caller)),
+            "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
             "rights": plugin("people").in_words(plugin("people").held(caller), titles, locale.t), "expires": list(_TOKEN_S),
             "errors": {one.pointer.removeprefix("/"): locale.t.said(one.detail) for one in error.faults} if error else {},

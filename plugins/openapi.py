@@ -496,6 +496,7 @@ class Description:
         }  # fmt: skip
         self._lookups(one, base)
         self._import(f"{base}/import")
+        self._drafts(name, schema, f"{base}/drafts")
         self._history(record, f"{base}/records/{{id}}/history")
         if one.get("comments"):
             self._comments(name, f"{base}/records/{{id}}/comments")
@@ -597,6 +598,36 @@ class Description:
             ),
             "post": self._operation("comment", "say something", made, _params("IdempotencyKey"), body=_content(said)),
         }
+
+    def _drafts(self, name: str, schema: Value, path: str) -> None:
+        """What somebody typed and did not send yet, which is there for himself alone."""
+        texts = {"anyOf": [_TEXT | {"pattern": _PLAIN}, {"type": "array", "items": _TEXT | {"pattern": _PLAIN}}]}
+        data = {"type": "object", "additionalProperties": texts}
+        named = {
+            "id": _TEXT,
+            "form": _TEXT,
+            "created_at": _TEXT,
+            "updated_at": _TEXT,
+            "data": data,
+            "files": {"type": "object"},
+        }
+        draft = self._schema(name, "Draft", _object(named))
+        sent, key = _content(data), [_parameter("id", _KEY, "path")]
+        made, found = ({s: _answer("the draft", _content(ref(draft)), "Location")} for s in ("201", "200"))
+        listed = {"200": _answer("the newest first", _content(_list_of(ref(draft))))}
+        self.paths[path] = {
+            "get": self._operation("drafts", "one's drafts", listed),
+            "post": self._operation("draft", "keep one", made, body=sent),
+        }
+        self.paths[f"{path}/{{id}}"] = {
+            "parameters": key,
+            "get": self._operation("get_draft", "one of them", found),
+            "post": self._operation("keep_draft", "keep it under this id", made | found, body=sent),
+            "delete": self._operation("delete_draft", "delete it", _GONE),
+        }
+        for one in (path, f"{path}/{{id}}"):
+            for method in [each for each in self.paths[one] if each != "parameters"]:
+                self.paths[one][method]["security"] = list(_SECURITY)
 
     def _bytes(self, does: str, words: str) -> Value:
         conditions = _params("Range", "IfMatch", "IfNoneMatch", "IfModifiedSince")

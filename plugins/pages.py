@@ -72,8 +72,8 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:around_record plugin:catalogue plugin:cells
-#          plugin:controls plugin:form_layout plugin:lines plugin:locale plugin:move_pages plugin:public_forms
-#          plugin:waiting
+#          plugin:controls plugin:form_drafts plugin:form_layout plugin:lines plugin:locale plugin:move_pages
+#          plugin:public_forms plugin:waiting
 #       plugin:media_types plugin:navigation plugin:sign_in
 # defines: Again site_of submission Pages policy_of page_answer listed is_move list_state
 
@@ -361,7 +361,7 @@ class Pages:
             "action": exchange.url(address, **sent), "submit": t("form.save_anyway") if again.stale else t("form.save"),
             "cancel_href": exchange.url(address, _list=state),
             "cancel": t("form.take_theirs") if again.stale else t("form.cancel"),
-            "shown": page["shown"] if again.stale else again.shown or page["shown"], "done": None,
+            "shown": page["shown"] if again.stale else again.shown or page["shown"], "done": None, "later": "", "drafts": (),
             "records_href": "", "mine_href": "",
         }  # fmt: skip
 
@@ -371,7 +371,10 @@ class Pages:
         if page["sent"]:
             href = (records or mine) and f"{records or mine}/{page['sent']}"
             done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
+        drafts = app.plugin("form_drafts") if page["form"].type == "forms" and exchange.subject else None
         return {
+            "later": drafts.save_at(exchange, page["form"], again.submission) if drafts else "",
+            "drafts": drafts.of_form(exchange, page["form"]) if drafts and again.typed is None else (),
             "action": exchange.url(page["address"], _submission=again.submission, _embed=exchange.query.get("_embed")),
             "cancel_href": "",
             "submit": page.get("submit") or t("form.send"), "cancel": t("form.cancel"), "shown": "", "done": done,
@@ -786,6 +789,8 @@ class Html(Format):
             return see_other(exchange.url(leads))
         if response.page.get("edit") and Action.UPDATE not in response.page["may"]:
             return see_other(exchange.url(exchange.inner))
+        if opens := response.page.get("opens"):
+            return cast(Answer, opens(exchange, self.pages))
         notice = take_notice(exchange)
         if response.template == "form.tpl" or response.page.get("edit"):
             body = self.pages.show_form(exchange, response, Again(submission=submission(exchange)), notice)
@@ -819,6 +824,10 @@ class Html(Format):
         t = exchange.locale.t
         if is_move(exchange.resource, exchange.path_inside):
             return str(app.plugin("move_pages").afterwards(exchange, response))
+        if exchange.path_inside[:1] == ("drafts",) and response.data is not None:
+            place = response.location.rpartition("/")[0]
+            give_notice(exchange, exchange.url(place), t("drafts.saved"))
+            return exchange.url(place)
         if response.location.endswith("/comments"):
             place = response.location.removesuffix("/comments")
             give_notice(exchange, exchange.url(place), t("comments.added"))
@@ -883,7 +892,7 @@ class Html(Format):
             exchange.door.check_token(exchange, drafts.form.text("_token"))
             if trapped := drafts.form.text("_website"):
                 app.plugin("public_forms").check_trap(exchange, trapped)
-            if drafts.is_unfinished():
+            if drafts.is_unfinished() and exchange.path_inside[:1] != ("drafts",):
                 raise unsent.Unfinished("the form is not finished")
             return drafts.data(resource)
         if exchange.media_type == "multipart/form-data":
@@ -911,6 +920,8 @@ class Html(Format):
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:
                 exchange.cookies = exchange.door.ended_session(exchange)
+            if path[:1] == ("drafts",) and len(path) == 2:  # the page has the id of its draft
+                exchange.query = exchange.query | {"_submission": exchange.door.host.seal("submission", path[1])}
             if is_move(resource, path) or path[2:] == ("comments",):
                 return cast(Answer, app.plugin("move_pages").refused(exchange, self.pages, path, _known(exchange, error)))
             return unsent.Drafts(exchange, self.pages).again(resource, path, _known(exchange, error))

@@ -29,9 +29,11 @@ from app import (
 )
 
 # ==== 1. PERSONAL ================================================================================================
-# The person's row, tokens and sessions, the records that he owns or made with their files, and the entries of the audit
-# trail that are his or speak of these records. An erased entry keeps when and what was done, and is sealed anew.
-# uses: ERRORS VALUES AUTH RESOURCES plugin:outbox plugin:people plugin:row_rules plugin:seals
+# The person's row, tokens, sessions, drafts and comments, the records that he owns or made with their files, and the
+# entries of the audit trail that are his or speak of these records. An erased entry keeps when and what was done, and is
+# sealed anew.
+# uses: ERRORS VALUES AUTH RESOURCES plugin:comments plugin:form_drafts plugin:outbox plugin:people plugin:row_rules
+#          plugin:seals
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
@@ -96,6 +98,11 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
         for one in _rows(site, table, subject):
             shown = {name: value for name, value in one.value.items() if name not in _SECRETS}
             yield {"kind": table.strip("_").removesuffix("s"), **shown}
+    for records in site.audit_stores():
+        for one in plugin("form_drafts").of_person(records, subject):
+            yield {"kind": "draft", **{name: one.value[name] for name in ("form", "at", "texts", "files")}}
+        for one in _said(records, subject):
+            yield {"kind": "comment", **one.value}
     owned = set()
     for form, record in _owned(site, subject):
         owned.add((form.address, record.key))
@@ -105,6 +112,11 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
     for chained in plugin("seals").stores_of(site):
         for entry in _entries(chained, subject, owned):
             yield {"kind": "entry", **entry.value}
+
+
+def _said(records: Any, subject: str) -> list[Record]:
+    """The comments of a person in one place."""
+    return list(records.walk(Query(plugin("comments").TABLE, (Condition("by", "eq", subject),))))
 
 
 def _rows(site: Any, table: str, subject: str) -> list[Record]:
@@ -137,6 +149,10 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
             counts["records"] += 1
     for table in _STATE_TABLES:
         _commit(site.state, [Delete(table, one.key) for one in _rows(site, table, subject)])
+    for records in site.audit_stores():
+        drafts, said = plugin("form_drafts"), plugin("comments").TABLE
+        _commit(records, [Delete(drafts.TABLE, one.key) for one in drafts.of_person(records, subject)])
+        _commit(records, [Delete(said, one.key) for one in _said(records, subject)])
     _commit(site.state, [Delete("_settings", plugin("people").former(subject))])
     for records, table, row in _beside(site, subject):
         records.commit([Delete(table, row.key)])

@@ -228,6 +228,12 @@ class SqlFiles(ABC):
         self.prepare_files()
         self.make_room(work)
 
+    def keep(self, staged: Staged) -> None:
+        """Has staged bytes count as staged just now; those that are gone stay gone."""
+        sql = "update _loose set expires_at = ? where content = ? and size_bytes >= 0"
+        self.prepare_files()
+        self.submit(lambda connection: connection.execute(sql, (self.clock() + STAGED_KEPT_S, staged.id)))
+
     def sweep(self, now: float) -> None:
         """Delete loose contents whose time is over, in small commits."""
         if not self.has_files():

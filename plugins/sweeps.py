@@ -11,8 +11,8 @@ import app
 from app import AppError, Condition, Delete, Query, Records, Write
 
 # ==== 1. SWEEPS ==================================================================================================
-# Idempotency records, sessions, sign-in links and tokens that are over, and what interrupted uploads left behind.
-# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:import_files
+# Idempotency records, drafts, sessions, sign-in links and tokens that are over, and what interrupted uploads left behind.
+# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:form_drafts plugin:import_files
 # defines: Job:sweeps REQUESTS_KEPT_S Sweeps
 
 REQUESTS_KEPT_S = 15 * 86400
@@ -33,8 +33,12 @@ class Sweeps(app.Job):
             return
         works = [partial(self._forget, site, records, now) for records in site.audit_stores()]
         works += [partial(app.plugin("import_files").forget, site, now)]
-        works += [partial(provider.sweep, now) for provider in site.providers.values()]
         failures = []
+        try:
+            app.plugin("form_drafts").keep_files(site)
+            works += [partial(provider.sweep, now) for provider in site.providers.values()]
+        except AppError as error:  # nobody knows which files drafts have
+            failures.append(error)
         for work in works:
             if stop.is_set():
                 return
@@ -48,6 +52,7 @@ class Sweeps(app.Job):
     def _forget(self, site: Any, records: Records, now: float) -> None:
         old = Query("_requests", (Condition("at", "lt", now - REQUESTS_KEPT_S),))
         writes: list[Write] = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
+        writes += app.plugin("form_drafts").expired(records, now)
         if records is site.state:
             writes += site.authority.expired(now)
         size = records.most_writes or len(writes) or 1

@@ -222,6 +222,7 @@ def _resource(one: Any, texts: Mapping[str, str], made: Mapping[str, Any], local
         case Form():
             shares = {one.fields[name].config.files: share for name, share in one.shares.items()}
             named_form = Form(config, one.store, shares, locale, one.sources)
+            named_form.state = one.state
             if named_form.rules:
                 named_form.rules.zone = one.rules.zone  # of the site, not of the reader
             return named_form

@@ -249,3 +249,44 @@ for (const form of document.querySelectorAll("form[data-mark]")) {
   for (const kind of ["input", "change", "click"]) form.addEventListener(kind, () => setTimeout(() => showAsked(form)));
   showAsked(form);
 }
+
+// What is typed into a form is kept as a draft, a moment after the last change; nothing is sent while nothing has changed.
+const later = document.querySelector("form[data-later]");
+if (later) {
+  const said = later.querySelector(".saved"), files = [...later.querySelectorAll("input[type=file]")];
+  const chosen = (input) => [...input.files].map((one) => `${one.name} ${one.size} ${one.lastModified}`).join();
+  const texts = () => JSON.stringify([...new FormData(later)].filter(([, value]) => typeof value === "string"));
+  const kept = new Map(files.map((input) => [input, ""]));
+  let before = texts(), timer = 0, busy = false, stop = null;
+  const say = (words) => {
+    const now = new Date().toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+    said.textContent = words.replace("{time}", now);
+  };
+  const save = async () => {
+    if (later.dataset.sent) return;
+    if (busy) return wait();
+    const now = texts(), news = files.filter((input) => chosen(input) !== kept.get(input)), sizes = new Map(kept);
+    if (now === before && !news.length) return;
+    const body = new FormData(later);
+    for (const input of files) if (!news.includes(input)) body.delete(input.name);
+    for (const input of news) sizes.set(input, chosen(input));
+    const stays = files.filter((input) => !news.includes(input) && input.files.length).map((input) => input.name);
+    const fits = news.every((input) => [...input.files].every((one) => !input.dataset.most || one.size <= input.dataset.most));
+    busy = true;
+    stop = new AbortController();
+    const answer = fits && await fetch(`${later.dataset.later}?${new URLSearchParams({ _auto: stays.join() })}`, {
+      method: "POST", body, redirect: "manual", signal: stop.signal, headers: { Accept: "text/html" },
+    }).catch(() => null);
+    busy = false;
+    if (later.dataset.sent) return;
+    const done = answer && (answer.ok || answer.type === "opaqueredirect");
+    if (done) {
+      before = now;
+      for (const [input, files] of sizes) kept.set(input, files);
+    }
+    say(done ? later.dataset.saved : later.dataset.unsaved);
+  };
+  const wait = () => { clearTimeout(timer); timer = setTimeout(save, 2000); };
+  for (const kind of ["input", "change", "click"]) later.addEventListener(kind, wait);
+  later.addEventListener("submit", () => { clearTimeout(timer); stop?.abort(); });
+}

@@ -24,10 +24,19 @@
 % if page.unfit:
 <div class="notice bad" role="status"><p><bdi>{{page.unfit}}</bdi></p></div>
 % end
+% if page.drafts:
+<section class="unsent" aria-labelledby="drafts">
+<h2 id="drafts">{{t("drafts.title")}}</h2>
+%   include('_drafts.tpl', drafts=page.drafts, names_form=False)
+</section>
+% end
 % include('_errors.tpl')
 <form class="form" method="post" action="{{page.action}}" novalidate
 % if page.multipart:
   enctype="multipart/form-data"
+% end
+% if page.later:
+  data-later="{{page.later}}" data-saved="{{t("drafts.saved_words")}}" data-unsaved="{{t("drafts.unsaved_words")}}"
 % end
 % if page.moving:
   data-mark="{{page.mark}}"
@@ -86,6 +95,10 @@
     <button class="button solid">{{page.submit}}</button>
 % if page.conditional:
     <noscript><button class="button" name="_again" value="more">{{t("form.more")}}</button></noscript>
+% end
+% if page.later:
+    <button class="button" formaction="{{page.later}}">{{t("drafts.later")}}</button>
+    <p class="note saved" role="status"></p>
 % end
 % if page.cancel_href:
     <a class="button" href="{{page.cancel_href}}">{{page.cancel}}</a>

@@ -96,6 +96,12 @@ secret = {"required": "required", "autocapitalize": "none", "spellcheck": "false
 </form>
 </section>
 % end
+% if page.drafts:
+<section>
+<h2>{{t("drafts.title")}}</h2>
+%   include('_drafts.tpl', drafts=page.drafts, names_form=True)
+</section>
+% end
 <section>
 <h2>{{t("me.signed_in")}}</h2>
 <ul class="plain">

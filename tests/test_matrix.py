@@ -804,3 +804,23 @@ def test_rules_hold_on_every_provider_and_a_change_takes_away_what_it_hides(buil
     assert refused(lambda: site.patch(address, {"days": None}))[0][:2] == ("/days", "required")
     site.patch(address, {"who": "ben"})
     assert site.read(address).data["days"] is None
+
+
+def test_drafts_are_kept_and_go_with_the_commit_of_their_submit(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    ann = site.token("ann", "forms/leave:create")
+    site.put("forms/leave/drafts/one", {"who": "far too long for this field", "days": "x"}, by=ann)
+    site.put("forms/leave/drafts/two", {"who": "bob"}, by=ann)
+    found = site.read("forms/leave/drafts", by=ann).data["items"]
+    assert {one["id"]: one["data"]["who"] for one in found} == {"one": "far too long for this field", "two": "bob"}
+    assert site.read("forms/leave/drafts").data["items"] == []
+    sent: Any = {"idempotency_key": "page one", "typed": False, "by": ann}
+    with pytest.raises(app.Invalid):
+        site.create("forms/leave", {"who": [""]}, **sent)
+    for _ in range(2):
+        site.create("forms/leave", {"who": ["ann"], "days": ["1"]}, **sent)
+    assert [one["id"] for one in site.read("forms/leave/drafts", by=ann).data["items"]] == ["two"]
+    site.delete("forms/leave/drafts/two", by=ann)
+    assert site.read("forms/leave/drafts", by=ann).data["items"] == []

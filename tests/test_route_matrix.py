@@ -77,7 +77,7 @@ class Operation(NamedTuple):
 
     @property
     def action(self) -> str:
-        if self.type == "forms" and self.inside.endswith(("/move", "/history")) and self.method == "POST":
+        if self.type == "forms" and self.method == "POST" and self.inside.endswith(("/move", "/history", "drafts/x")):
             return "update"
         return ACTIONS.get(self.method, "read")
 
@@ -99,6 +99,8 @@ class Operation(NamedTuple):
             return {"create", "update"}  # what can be chosen, for whoever may choose it
         if self.type == "forms" and self.inside.endswith("/move"):
             return {"read", "update"} | ({"create"} if is_mine else set())  # whose role has a move is seen later
+        if self.type == "forms" and self.inside.partition("/")[0] == "drafts":
+            return {"create"}  # of whoever may submit
         if self.type == "forms" and self.inside.endswith("/comments"):
             return {"read"} | ({"create"} if is_mine else set())  # of whoever reads the record
         if self.type == "forms" and self.inside.endswith("/history") and action == "update":
