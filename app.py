@@ -8089,9 +8089,7 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
     def discard(self, staged: Staged) -> None:
         self._files.discard(staged)
 
-    def keep(self, staged: Staged) -> None:
-        """Has staged bytes count as staged just now."""
-        cast(Any, self._files).keep(staged)
+    keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
 
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         return self._files.scan(prefix, deep=deep, after=after)
