@@ -1214,10 +1214,9 @@ class S3Blobs(Aws, Blobs):
             self._s3("discarding", "abort_multipart_upload", Key=key, UploadId=upload_id, expect=("NoSuchUpload", "404"))
 
     def keep(self, staged: Staged) -> None:
-        """Has a staged object count as staged just now: it is written again, as it is. One that is gone stays gone."""
         upload_id, key, *_ = json.loads(staged.id)
         if not upload_id and (found := self._head(key)):
-            self._copy(found, key, None, False)
+            self._copy(found, key, None, False)  # so that it counts as staged just now
 
     def sweep(self, now: float) -> None:
         """End uploads that are older than a day, and remove staged objects of that age."""
@@ -1390,10 +1389,7 @@ class AwsProvider(DynamoRecords, S3Blobs):
         times = []
         for title in self._uses:
             began = time.perf_counter()
-            if title == "S3":
-                self._head_bucket("ping")
-            else:
-                self._dynamo("ping", "list_tables", Limit=1)
+            self._head_bucket("ping") if title == "S3" else self._dynamo("ping", "list_tables", Limit=1)
             times.append(time.perf_counter() - began)
         return max(times)
 

@@ -120,7 +120,7 @@ def _held(value: Value) -> list[Held]:
 # ==== 2. DRAFTS ==================================================================================================
 # The part of a form that answers at its drafts.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY ROWS plugin:unsent
-# defines: sufficient judged_at handle page_id lines
+# defines: sufficient judged_at handle lines of_page
 
 _AUTO = "_auto"  # a script saves: with the fields whose files it has sent before, and does not send again
 
@@ -302,16 +302,15 @@ def _called(form: Form, value: Value) -> str:
     return ""
 
 
-def of_form(exchange: Exchange, form: Form) -> list[SimpleNamespace]:
-    """The drafts of whoever looks at a form; the page is whole without them."""
-    with suppress(AppError):
-        return lines(
-            exchange, {form.address: form}, of_person(audit_store(form, form.state), exchange.subject, form.address)
-        )
-    return []
-
-
-def save_at(exchange: Exchange, form: Form, submission: str) -> str:
-    """Where a page of a form saves its draft: it goes by the id of the page, and the submit of that removes it."""
-    draft = exchange.door.host.unseal("submission", submission) or ""
-    return exchange.url(f"{form.address}/drafts/{draft}") if _ID.fullmatch(draft) else ""
+def of_page(exchange: Exchange, page: Mapping[str, Any], again: Any) -> Value:
+    """What the page of a form shows of drafts: where it saves its own, which the submit of that page removes, and those that
+    are there. Nothing for the public, and where a record is changed."""
+    form: Form = page["form"]
+    draft = exchange.door.host.unseal("submission", again.submission) or ""
+    if form.type != "forms" or page["record"] or not exchange.subject or not _ID.fullmatch(draft):
+        return {"later": "", "drafts": ()}
+    rows = list[Record]()
+    if again.typed is None:
+        with suppress(AppError):  # the page is whole without them
+            rows = of_person(audit_store(form, form.state), exchange.subject, form.address)
+    return {"later": exchange.url(f"{form.address}/drafts/{draft}"), "drafts": lines(exchange, {form.address: form}, rows)}

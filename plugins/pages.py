@@ -346,7 +346,7 @@ class Pages:
             "crumbs": _crumbs(exchange, trail), "fields": fields,
             "groups": laid_out.groups, "conditional": laid_out.conditional, "moving": laid_out.moving,
             "turns": any(one.widget == "lines" for one in fields),  # Enter is to press none of their buttons
-            "mark": exchange.locale.write_number(0.5)[1],
+            "mark": exchange.locale.write_number(0.5)[1], **app.plugin("form_drafts").of_page(exchange, page, again),
             "multipart": any(one.widget == "file" for one in page["inputs"]), "unfit": page.get("unfit", ""),
         }  # fmt: skip
         return found | (self._edits if page["record"] else self._submits)(exchange, page, again)
@@ -361,7 +361,7 @@ class Pages:
             "action": exchange.url(address, **sent), "submit": t("form.save_anyway") if again.stale else t("form.save"),
             "cancel_href": exchange.url(address, _list=state),
             "cancel": t("form.take_theirs") if again.stale else t("form.cancel"),
-            "shown": page["shown"] if again.stale else again.shown or page["shown"], "done": None, "later": "", "drafts": (),
+            "shown": page["shown"] if again.stale else again.shown or page["shown"], "done": None,
             "records_href": "", "mine_href": "",
         }  # fmt: skip
 
@@ -371,10 +371,7 @@ class Pages:
         if page["sent"]:
             href = (records or mine) and f"{records or mine}/{page['sent']}"
             done = SimpleNamespace(text=t("form.sent", reference=page["sent"]), href=href)
-        drafts = app.plugin("form_drafts") if page["form"].type == "forms" and exchange.subject else None
         return {
-            "later": drafts.save_at(exchange, page["form"], again.submission) if drafts else "",
-            "drafts": drafts.of_form(exchange, page["form"]) if drafts and again.typed is None else (),
             "action": exchange.url(page["address"], _submission=again.submission, _embed=exchange.query.get("_embed")),
             "cancel_href": "",
             "submit": page.get("submit") or t("form.send"), "cancel": t("form.cancel"), "shown": "", "done": done,
