@@ -732,7 +732,7 @@ class Description:
             self.paths[f"{base}/{{id}}"] = {
                 "parameters": key, "get": self._operation("get", "one of them", found), "delete": gone,
             }  # fmt: skip
-            retry = self._operation("retry", "try it again at once", found)
+            retry = self._operation("retry", "try it again at once", found, refusals=_WRITES)
             self.paths[f"{base}/{{id}}/retry"] = {"parameters": key, "post": retry}
 
     def _tokens(self, row: Value, base: str) -> None:
