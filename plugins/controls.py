@@ -72,7 +72,8 @@ def control(field: Field, locale: Any, value: Json = None) -> Input:
         choices = [("true", locale.t("common.yes")), ("false", locale.t("common.no"))]
     choices += [(text, _odd_title(field, item, locale)) for text, item in odd.items()]
     if widget == "radio" and not config.required and "" not in dict(choices):
-        choices.append(("", locale.t("field.none")))  # a radio button is released only by pressing another
+        none = "field.unanswered" if config.type == "boolean" else "field.none"
+        choices.append(("", locale.t(none)))  # a radio button is released only by pressing another
     help_ = config.description
     if config.format == "date-time":
         help_ = f"{help_} {locale.t('field.zone', zone=locale.zone_name)}".strip()
