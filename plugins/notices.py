@@ -258,7 +258,7 @@ class _Told:
             return records
         stored = self.form.records.get(self.form.table, key)
         value = stored.value if stored else self.record.value
-        if caller.may(Action.READ, records) and (self.form.store is self.form.records or self.form.store.is_of(value)):
+        if caller.may(Action.READ, records) and (not self.form.owned_by or self.form.store.is_of(value)):
             return records
         is_own = value.get(plugin("row_rules").owner_field(self.form)) == caller.subject
         may_mine = is_own and (caller.may(Action.CREATE, self.form.address) or caller.may(Action.READ, self.form.address))

@@ -185,14 +185,16 @@ def own(form: Form, subject: str, place: str) -> Form:
 def _kept(form: Form, key: tuple[Any, frozenset[str], frozenset[str], str | None, str]) -> Form:
     """The copy of a whole form for this locale, these hidden and closed fields, this owner of records (None: all of them)
     and the place of its list ("": its own)."""
-    if key not in form.seen:
-        if len(form.seen) >= _MOST_SEEN:
-            form.seen.clear()
+    found = form.seen.get(key)
+    if found is None:
         locale, hidden, closed, subject, place = key
         base = (locale, hidden, closed, None, "")
         is_base = key == base
-        form.seen[key] = _narrowed(form, locale, hidden, closed) if is_base else _placed(_kept(form, base), subject, place)
-    return form.seen[key]
+        found = _narrowed(form, locale, hidden, closed) if is_base else _placed(_kept(form, base), subject, place)
+        if len(form.seen) >= _MOST_SEEN:
+            form.seen.clear()
+        form.seen[key] = found
+    return found
 
 
 def _narrowed(form: Form, locale: Any, hidden: frozenset[str], closed: frozenset[str]) -> Form:
@@ -244,7 +246,9 @@ def _with_files(form: Form) -> Form:
 def seen_view(view: View, form: Form) -> View:
     """A view of a form as one caller sees that. What the view asks for by itself holds; columns that are hidden are gone,
     and nothing is ordered or counted by them."""
-    if view not in form.seen:
+    known: dict[Any, Any] = form.seen
+    made: View | None = known.get(view)
+    if made is None:
         made, config = copy(view), view.config
         made.source = form
         made.columns = tuple(one for one in view.columns if one.name not in form.hidden)
@@ -252,8 +256,10 @@ def seen_view(view: View, form: Form) -> View:
             order_by=tuple(name for name in config.order_by if name.removeprefix("-") not in form.hidden),
             facets=tuple(name for name in config.facets if name not in form.hidden),
         )
-        cast(dict[Any, Any], form.seen)[view] = made
-    return cast(View, cast(Any, form.seen)[view])
+        if len(known) >= _MOST_SEEN:
+            known.clear()
+        known[view] = made
+    return made
 
 
 # ---- what is written
