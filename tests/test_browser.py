@@ -194,6 +194,31 @@ def test_a_person_does_the_main_job_by_hand(
     assert person.complaints() == []
 
 
+@pytest.mark.parametrize("scripts", [False, True], ids=["without scripts", "with scripts"])
+def test_what_is_typed_is_kept_as_a_draft_and_goes_when_it_is_sent(
+    scripts: bool, running: Server, browse: Callable[..., Person]
+) -> None:
+    person = browse(running.base_url, scripts=scripts)
+    person.go(running.sign_in_link)
+    person.press(person.button("Sign in"))
+    person.go("/forms/requests")
+    person.type("subject", "A draft of a chair")
+    if scripts:
+        said = person.see(".saved")
+        WebDriverWait(person.driver, PATIENCE_S).until(lambda _: said.text.startswith("Draft saved "))
+        person.go("/forms/requests")
+    else:
+        person.press(person.button("Save for later"))
+        assert "Your draft is saved." in person.words
+    person.follow("A draft of a chair")
+    assert person.value("subject") == "A draft of a chair"
+    person.type("email", "ann@example.org")
+    person.press(person.button("Send"))
+    assert "Sent." in person.words
+    assert "A draft of a chair" not in person.words
+    assert person.complaints() == []
+
+
 def submit_wrongly(person: Person, scripts: bool) -> None:
     person.type("subject", "A")
     person.type("email", "nobody")

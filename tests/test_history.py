@@ -275,8 +275,8 @@ def test_the_page_of_a_history_brings_a_version_back(pages: http_client.Site, ro
     pages.send(address, {"floor": 4}, root, method="PATCH")
     assert f'href="{address}/history"' in pages.get(address, root, Accept="text/html").text
     page = pages.get(f"{address}/history", root, Accept="text/html").text
-    assert "Restore version 1" in page
-    assert "Restore version 2" not in page
+    assert "Restore this version: 1" in page
+    assert "Restore this version: 2" not in page
     assert page.count("<del>") == 1
     [action] = re.findall(r'action="([^"]*/history[^"]*)"', page)
     for _ in range(2):  # pressed twice, it is done once
