@@ -86,7 +86,7 @@ def of_person(records: Records, subject: str, address: str = "") -> list[Record]
 
 def sent(form: Form, request: Request, scope: Scope) -> list[Write]:
     """What removes the draft that a submit was made of, with the commit of the submit."""
-    if not request.idempotency_key.startswith(_OF_PAGE) or not scope.caller.subject:
+    if form.type != "forms" or not request.idempotency_key.startswith(_OF_PAGE) or not scope.caller.subject:
         return []
     key = _key(form.address, scope.caller.subject, request.idempotency_key.removeprefix(_OF_PAGE))
     with suppress(AppError):  # a draft that stays is no reason to refuse what it was for
