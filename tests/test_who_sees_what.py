@@ -79,7 +79,7 @@ WRITES: list[Any] = [
 # What stands at each place inside a form, and what is sent there; [] where nothing can be sent.
 INSIDE = {
     "": WRITES, "import": WRITES, "import/ID": WRITES, "options/FIELD": [],
-    "records": WRITES, "records/ID": WRITES, "records/ID/move": WRITES,
+    "drafts": WRITES, "drafts/ID": WRITES, "records": WRITES, "records/ID": WRITES, "records/ID/move": WRITES,
     "records/ID/comments": WRITES, "mine/ID/comments": WRITES,
     "records/ID/history": WRITES, "records/ID/FIELD": [], "records/ID/FIELD/N": [],
     "mine": [], "mine/ID": WRITES, "mine/ID/move": WRITES, "mine/ID/history": WRITES, "mine/ID/FIELD": [],
