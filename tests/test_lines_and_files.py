@@ -524,6 +524,20 @@ def test_lines_survive_signing_in(trips: Site) -> None:
     assert posts(trips, action(filled), fields, again).status == 303
 
 
+def test_a_draft_keeps_lines_and_files_as_they_stand(trips: Site) -> None:
+    staff = trips.sign_in(trips.token(roles=["staff"]))
+    page = trips.get("/forms/cost", staff, Accept="text/html")
+    later = re.search(r'formaction="([^"]*/drafts/[^"]*)"', page.text)[1]
+    sent = typed_in(page) | {"_lines": ["lines.0", "lines.1000"], "lines.0.what": "Tram", "lines.1000.amount": "2"}
+    assert posts(trips, later, sent, staff, Sec_Fetch_Site="same-origin").status == 303
+    filled = typed_in(trips.get(later, staff, Accept="text/html"))
+    assert (filled["_lines"], filled["lines.0.what"], filled["lines.1000.amount"]) == (
+        ["lines.0", "lines.1000"],
+        "Tram",
+        "2",
+    )
+
+
 def test_lists_count_lines_and_exports_have_them_as_json(trips: Site) -> None:
     staff = trips.token(roles=["staff"])
     lines = [{"what": "a", "amount": 1, "kind": "food"}, {"what": "c", "amount": 2.5, "kind": "rail"}]
