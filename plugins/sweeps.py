@@ -33,12 +33,9 @@ class Sweeps(app.Job):
             return
         works = [partial(self._forget, site, records, now) for records in site.audit_stores()]
         works += [partial(app.plugin("import_files").forget, site, now)]
+        keep = partial(app.plugin("form_drafts").keep_files, site)
+        works += [keep, *(partial(provider.sweep, now) for provider in site.providers.values())]
         failures = []
-        try:
-            app.plugin("form_drafts").keep_files(site)
-            works += [partial(provider.sweep, now) for provider in site.providers.values()]
-        except AppError as error:  # nobody knows which files drafts have
-            failures.append(error)
         for work in works:
             if stop.is_set():
                 return
@@ -46,6 +43,8 @@ class Sweeps(app.Job):
                 work()
             except AppError as error:
                 failures.append(error)
+                if work is keep:  # nobody knows which of the staged files drafts have
+                    break
         if failures:
             raise failures[0]
 

@@ -1646,8 +1646,8 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     raw = tomllib.loads(CREATED)
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
-    beside = "_audit _requests _seals _outbox _comments _drafts".split()
-    state = {*beside, *"_tokens _sessions _links _settings _people _passwords _imports".split()}
+    beside = "_audit _requests _seals _comments _drafts".split()
+    state = {*beside, *"_tokens _sessions _links _outbox _settings _people _passwords _imports".split()}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
