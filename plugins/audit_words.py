@@ -156,6 +156,7 @@ def _facts(row: Value, path: Sequence[str], titles: Mapping[str, str], form: Res
         "title": titles.get(place, place),
         "address": str(row["resource"]), "action": str(row["action"]).replace("_", " "), "path": "/".join(path),
         "record": str(row["record"] or "/".join(path)), "name": _called(row, form), "fields": _fields(row, form, t),
+        "file": str(told.get("file") or "CSV"), "new": str(told.get("created", "")), "changed": str(told.get("updated", "")),
         "state": _moved_to(row, form), "whose": str(told.get("for") or told.get("subject") or (path or ["?"])[0]),
     }  # fmt: skip
 

@@ -79,6 +79,8 @@ class Reading:
         return next((str(cell) for cell in cells[self.width :] if not sheets.is_blank(cell)), "")
 
     def _value(self, one: Field, cell: Cell) -> Json:
+        if isinstance(cell, sheets.Unsaved):
+            return Unread(str(cell), self._locale.t("import.unsaved"))
         if isinstance(cell, sheets.Flaw):
             return Unread(str(cell), self._locale.t("import.flaw", text=str(cell)))
         if isinstance(cell, str):

@@ -18,7 +18,7 @@ from app import AppError, BadRequest, how_many, in_units, nearest
 # A file is read row by row, in memory that does not grow with it: of a workbook, only the texts that its cells share are
 # held as a whole, and how many they may be is bounded before it is opened.
 # uses: ERRORS VALUES CONFIG RESOURCES
-# defines: ENCODINGS SEPARATORS MOST_COLUMNS Flaw Cell is_blank Layout Sheet open_sheet CsvSheet XlsxSheet
+# defines: ENCODINGS SEPARATORS MOST_COLUMNS Flaw Unsaved Cell is_blank Layout Sheet open_sheet CsvSheet XlsxSheet
 
 ENCODINGS = ("utf-8", "utf-16", "cp1252")  # that are found out; what else Python calls one of them is one of them
 SEPARATORS = {",": ",", ";": ";", "tab": "\t", "|": "|"}
@@ -44,6 +44,10 @@ warnings.filterwarnings("ignore", module="openpyxl")
 
 class Flaw(str):
     """What a cell shows in place of a value: an error of the spreadsheet, such as #N/A."""
+
+
+class Unsaved(Flaw):
+    """A formula whose value was not stored with it: the program that wrote the file did not calculate."""
 
 
 Cell: TypeAlias = "str | int | float | bool | datetime | date | time | timedelta | None"
@@ -102,8 +106,7 @@ class CsvSheet(Sheet):
         sample, says = self._sample()
         self._skips = bool(says)
         self.separator = layout.separator or says or _found_separator(sample)
-        if self.separator not in SEPARATORS:
-            raise BadRequest(f"separator is {self.separator!r}: write one of {' '.join(SEPARATORS)}")
+        _check_separator(self.separator)
 
     def _lines(self) -> Iterator[str]:
         """Decoded lines with their ends, a lone CR among them."""
@@ -144,6 +147,11 @@ class CsvSheet(Sheet):
             lines.close()  # type: ignore[attr-defined]
 
 
+def _check_separator(name: str) -> None:
+    if name not in SEPARATORS:
+        raise BadRequest(f"separator is {name!r}: write one of {' '.join(SEPARATORS)}")
+
+
 def _checked(row: list[Any], number: int) -> list[Any]:
     if len(row) > MOST_COLUMNS:
         raise BadRequest(f"row {number} has {len(row):,} cells; at most {MOST_COLUMNS:,} are read")
@@ -155,7 +163,7 @@ def _named_codec(name: str, file: BinaryIO) -> tuple[str, bool]:
         known = codecs.lookup(name).name
     except LookupError:
         known = ""
-    common = _ALIASES.get(known, known)
+    common = _common(known)
     if common not in ENCODINGS:
         raise BadRequest(f"encoding is {name!r}: write one of {', '.join(ENCODINGS)}{nearest(name, ENCODINGS)}")
     found, _ = _found_codec(file)
@@ -168,15 +176,21 @@ def _common(codec: str) -> str:
     return _ALIASES.get(codec, codec)
 
 
+def _has_zeros(half: bytes) -> bool:
+    """Whether these are the upper bytes of UTF-16: letters of European languages have a zero there."""
+    return half.count(0) * 5 > len(half) * 2
+
+
 def _found_codec(file: BinaryIO) -> tuple[str, bool]:
     """What the bytes are, and whether they say so; any bytes could be cp1252."""
     file.seek(0)
     sample = file.read(_SAMPLE_BYTES)
     if sample.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16", True
-    for codec, nul in (("utf-16-le", sample[1::2]), ("utf-16-be", sample[::2])):
-        if nul.count(0) * 5 > len(nul) * 2:  # letters of European languages have one in each pair
-            return codec, True
+    if _has_zeros(sample[1::2]):
+        return "utf-16-le", True
+    if _has_zeros(sample[::2]):
+        return "utf-16-be", True
     decoder = codecs.getincrementaldecoder("utf-8")()
     file.seek(0)
     try:
@@ -188,16 +202,21 @@ def _found_codec(file: BinaryIO) -> tuple[str, bool]:
     return ("utf-8-sig" if sample.startswith(codecs.BOM_UTF8) else "utf-8"), True
 
 
-def _found_separator(lines: Sequence[str]) -> str:
-    """The one by which most of the first rows have as many cells as each other."""
+def _widths(lines: Sequence[str], sign: str) -> list[int]:
+    """How many cells each row has by a separator; [] if it cannot be that one."""
     import csv
 
+    try:
+        return [len(row) for row in csv.reader(lines, delimiter=sign) if row]
+    except csv.Error:
+        return []
+
+
+def _found_separator(lines: Sequence[str]) -> str:
+    """The one by which most of the first rows have as many cells as each other."""
     best, chosen = (0.0, 1), ","
     for name, sign in SEPARATORS.items():
-        try:
-            widths = [len(row) for row in csv.reader(lines, delimiter=sign) if row]
-        except csv.Error:
-            continue
+        widths = _widths(lines, sign)
         usual = max(set(widths), key=widths.count, default=1)
         if usual > 1 and (score := (widths.count(usual) / len(widths), usual)) > best:
             best, chosen = score, name
@@ -228,22 +247,21 @@ class XlsxSheet(Sheet):
         if self.sheet not in every:
             raise BadRequest(f"the workbook has no sheet {self.sheet!r}{nearest(self.sheet, every)}")
 
-    def _opened(self) -> Any:
+    def _opened(self, *, values: bool = True) -> Any:
+        """The workbook, with formulas in place of their values if those are not asked for."""
         from openpyxl import load_workbook
 
         self._file.seek(0)
         try:
-            return load_workbook(self._file, read_only=True, data_only=True, keep_links=False)
+            return load_workbook(self._file, read_only=True, data_only=values, keep_links=False)
         except Exception as error:  # whatever is in it, and the library does not expect
             raise BadRequest("the workbook is damaged, or no .xlsx: open it and save it again") from error
 
     def rows(self) -> Iterator[tuple[int, list[Cell]]]:
-        book, number = self._opened(), 0
+        book, number, formulas = self._opened(), 0, None
         try:
-            sheet = book[self.sheet]
-            sheet.reset_dimensions()  # which programs write as they like
-            for number, row in enumerate(sheet.iter_rows(), 1):
-                cells = _without_end([_value(cell) for cell in row])
+            formulas = self._opened(values=False) if self._has_formulas(book[self.sheet]) else None
+            for number, cells in enumerate(self._cells(book, formulas), 1):
                 if cells:
                     yield number, _checked(cells, number)
         except (AppError, GeneratorExit):
@@ -252,11 +270,46 @@ class XlsxSheet(Sheet):
             raise BadRequest(f"the workbook is damaged after row {number}: open it and save it again") from error
         finally:
             book.close()
+            if formulas:
+                formulas.close()
+
+    def _cells(self, book: Any, formulas: Any) -> Iterator[list[Cell]]:
+        """The cells of each row; of formulas their values, or that they have none."""
+        sheet = book[self.sheet]
+        sheet.reset_dimensions()  # which programs write as they like
+        if not formulas:
+            yield from (_without_end([_value(cell) for cell in row]) for row in sheet.iter_rows())
+            return
+        other = formulas[self.sheet]
+        other.reset_dimensions()
+        for row, said in zip(sheet.iter_rows(), other.iter_rows(), strict=True):
+            yield _without_end([_calculated(cell, one) for cell, one in zip(row, said, strict=True)])
+
+    def _has_formulas(self, sheet: Any) -> bool:
+        """Whether a sheet has formulas at all: to read it twice takes time."""
+        with zipfile.ZipFile(self._file) as archive, archive.open(sheet._worksheet_path) as part:
+            return _has_any(part, (b"<f>", b"<f "))
+
+
+def _has_any(file: Any, marks: Sequence[bytes]) -> bool:
+    """Whether one of these marks of three bytes is in a file."""
+    end = b""
+    while chunk := file.read(_CHUNK):
+        if any(mark in end + chunk for mark in marks):
+            return True
+        end = chunk[-2:]
+    return False
 
 
 def _value(cell: Any) -> Cell:
     value: Cell = cell.value
     return Flaw(value) if cell.data_type == "e" else value
+
+
+def _calculated(cell: Any, formula: Any) -> Cell:
+    """The value of a cell, which may be that of a formula."""
+    is_missing = formula.data_type == "f" and cell.value is None
+    return Unsaved(formula.value if isinstance(formula.value, str) else "=") if is_missing else _value(cell)
 
 
 def _without_end(cells: list[Cell]) -> list[Cell]:
@@ -276,11 +329,19 @@ def _check_archive(file: BinaryIO) -> None:
                 raise BadRequest("the file is an archive and no workbook: send an .xlsx or CSV")
     except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError) as error:
         raise BadRequest("the workbook is damaged: open it and save it again") from error
+    _check_size(parts)
+
+
+def _check_size(parts: Sequence[zipfile.ZipInfo]) -> None:
+    """Raises BadRequest if an archive unpacks to more than is read."""
     if len(parts) > _MOST_PARTS:
         raise BadRequest(f"the workbook has {how_many(len(parts), 'part')}; at most {_MOST_PARTS:,} are read")
     sheets = sum(one.file_size for one in parts if one.filename.startswith(_SHEETS))
     others = sum(one.file_size for one in parts) - sheets
-    is_bomb = any(one.file_size > max(_LARGE_BYTES, _MOST_RATIO * one.compress_size) for one in parts)
-    if is_bomb or sheets > _MOST_SHEETS_BYTES or others > _MOST_OTHERS_BYTES:
+    if any(map(_is_bomb, parts)) or sheets > _MOST_SHEETS_BYTES or others > _MOST_OTHERS_BYTES:
         size = in_units(sheets + others)
         raise BadRequest(f"the workbook unpacks to {size}, which is more than is read: save the sheet as CSV")
+
+
+def _is_bomb(part: zipfile.ZipInfo) -> bool:
+    return part.file_size > max(_LARGE_BYTES, _MOST_RATIO * part.compress_size)

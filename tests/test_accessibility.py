@@ -296,6 +296,21 @@ def test_pages_that_only_an_answer_shows_break_none_either(site: Server, person:
     assert wrong_with(person, axe) == []
 
 
+def test_the_steps_of_an_import_break_none_either(site: Server, person: Person, axe: str, tmp_path: Path) -> None:
+    table = tmp_path / "table.csv"
+    table.write_bytes("Name;Town;Days;Worte\nZoë;Bee;3;viele\nx;Zoo;viel;\n".encode("cp1252"))
+    dress(person, "light", *SIZES[0])
+    person.go("/forms/every/import")
+    person.see("#file").send_keys(str(table))
+    person.press(person.button("Go on"))
+    assert "can be read in more than one way" in person.words
+    assert wrong_with(person, axe) == []
+    dress(person, "light", *SIZES[0])
+    person.press(person.button("Only check all rows"))
+    assert "All rows were checked" in person.words
+    assert wrong_with(person, axe) == []
+
+
 # ---- by keys alone
 
 

@@ -6,6 +6,8 @@ Another door is one more function in CREATES, which makes a record of the values
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import random
 import tomllib
@@ -191,14 +193,6 @@ def by_batch(form: Any, given: dict[str, Any]) -> Outcome:
     return found._replace(faults=sorted((pointer.removeprefix("/0"), code) for pointer, code in found.faults))
 
 
-def by_import(form: Any, given: dict[str, Any]) -> Outcome:
-    """A row of a CSV file, with a blank cell for what is not given."""
-    written = {name: one if isinstance(one, str) else app.dump_json(one) for name, one in given.items()}
-    reading = app.plugin("cell_values").Reading(form, list(form.fields), False)
-    read = reading.item([written.get(name, "") for name in form.fields])
-    return by_batch(form, {name: one for name, one in read.items() if one is not None})
-
-
 def by_page(form: Any, given: dict[str, Any]) -> Outcome:
     """A page without scripts: defaults stand in its controls, and it is sent once all that is asked for was shown."""
     data = {name: texts(form, name, value) for name, value in given.items()}
@@ -225,8 +219,42 @@ def read_by(form: Any, name: str, sent: list[str]) -> Any:
     return one.normal(one.read(sent, form.locale) if one.inner else form.locale.read(one, sent))
 
 
+def by_csv(form: Any, given: dict[str, Any]) -> Outcome:
+    """A row of CSV as a program writes it."""
+    text = io.StringIO()
+    cells = [one if isinstance(one, str) else json.dumps(one) for one in given.values()]
+    csv.writer(text).writerows([list(given), cells])
+    sheet = app.plugin("sheets").open_sheet(io.BytesIO(text.getvalue().encode()), app.plugin("sheets").Layout())
+    rows = list(sheet.rows()) if given else [(1, []), (2, [])]
+    return imported(form, rows[0][1], rows[1][1], for_people=False)
+
+
+def by_workbook(form: Any, given: dict[str, Any]) -> Outcome:
+    """A row of a workbook as a person fills it in: numbers and yes or no have cells of their own kind."""
+    cells = [
+        "; ".join(one)
+        if isinstance(one, list) and not form.fields[name].inner
+        else json.dumps(one)
+        if isinstance(one, list)
+        else one
+        for name, one in given.items()
+    ]
+    return imported(form, list(given), cells, for_people=True)
+
+
+def imported(form: Any, headings: list[Any], cells: list[Any], *, for_people: bool) -> Outcome:
+    """What a row of a spreadsheet comes to."""
+    form_import, values = app.plugin("form_import"), app.plugin("cell_values")
+    columns = form_import.Columns(form, headings, (), 1)
+    assert not columns.faults
+    item = values.Reading(form, columns.names, for_people).item(cells)
+    rows = form_import.Rows([item], [2], "", False)
+    found = outcome(lambda: form_import.batch_plan(form, request(rows, Action.CREATE), scope(), rows))
+    return found._replace(faults=sorted((pointer.removeprefix("/0"), code) for pointer, code in found.faults))
+
+
 CREATES: dict[str, Callable[[Any, dict[str, Any]], Outcome]] = {
-    "message": by_message, "batch": by_batch, "page": by_page, "import": by_import,
+    "message": by_message, "batch": by_batch, "page": by_page, "csv": by_csv, "workbook": by_workbook,
 }  # fmt: skip
 
 

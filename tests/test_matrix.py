@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -824,3 +825,34 @@ def test_drafts_are_kept_and_go_with_the_commit_of_their_submit(build: Any) -> N
     assert [one["id"] for one in site.read("forms/leave/drafts", by=ann).data["items"]] == ["two"]
     site.delete("forms/leave/drafts/two", by=ann)
     assert site.read("forms/leave/drafts", by=ann).data["items"] == []
+
+
+def sheet(text: str, **options: str) -> dict[str, Any]:
+    """The data of an import."""
+    return {"file": [app.Upload("x.csv", io.BytesIO(text.encode()))], **{name: [one] for name, one in options.items()}}
+
+
+def test_spreadsheets_are_imported_whole_or_in_parts_and_a_repeat_goes_on(build: Any) -> None:
+    site = build(FORM, Records)
+    if site is None:
+        return
+    rows, is_atomic = "who,days\nann,1\n,2\nbob,3\n", main(site).atomic
+    with pytest.raises(app.TooLarge if not is_atomic else app.Invalid) as refusal:
+        site.create("forms/leave/import", sheet(rows))
+    if is_atomic:
+        assert [(one["row"], one["pointer"]) for one in refusal.value.report["errors"]] == [(3, "/who")]
+    assert site.items("forms/leave/records") == []
+    dry = site.create("forms/leave/import", sheet(rows, partial="1", dry_run="1")).data
+    assert (dry["created"], dry["failed"], site.items("forms/leave/records")) == (2, 1, [])
+    for _ in range(2):
+        data = site.create("forms/leave/import", sheet(rows, partial="1"), idempotency_key="first").data
+        assert (data["created"], [one["row"] for one in data["errors"]]) == (2, [3])
+    assert sorted(row["who"] for row in site.items("forms/leave/records")) == ["ann", "bob"]
+    data = site.create("forms/leave/import", sheet("who,days\nann,5\ncy,1\n", partial="1", key="who")).data
+    assert (data["created"], data["updated"]) == (1, 1)
+    assert sorted((row["who"], row["days"]) for row in site.items("forms/leave/records")) == [
+        ("ann", 5),
+        ("bob", 3),
+        ("cy", 1),
+    ]
+    assert [one["after"]["created"] for one in site.audit(action="import")] == [2, 1]
