@@ -1096,6 +1096,18 @@ def test_every_write_of_other_bytes_gives_another_etag_and_of_the_same_bytes_whe
     assert len(set(etags)) == (1 if blobs.kind in CONTENT_ETAGS else 20)
 
 
+def test_staged_bytes_that_are_kept_longer_are_the_same_and_those_that_are_gone_stay_gone(blobs: Any) -> None:
+    staged, gone = blobs.stage([b"kept"]), blobs.stage([b"gone"])
+    blobs.discard(gone)
+    if hasattr(blobs, "keep"):
+        blobs.keep(staged)
+        blobs.keep(gone)
+    blobs.publish(staged, "a")
+    assert everything(blobs.read("a")) == b"kept"
+    with pytest.raises(app.NotFound):
+        blobs.publish(gone, "b")
+
+
 def test_staged_bytes_are_invisible_until_published_and_published_once(blobs: Any) -> None:
     staged = blobs.stage([b"hello ", b"world"])
     assert staged.size_bytes == 11
