@@ -292,3 +292,37 @@ def test_a_page_says_why_a_version_cannot_be_brought_back(pages: http_client.Sit
     answer = pages.submit(f"{address}/history", {"version": "7"}, root)
     assert answer.status == 422
     assert "there is no earlier version" in answer.text
+
+
+def test_a_history_has_no_fields_and_no_records_that_the_reader_may_not_see(tmp_path: Path) -> None:
+    form = """
+[roles.hr]
+grants = ["forms/leave/records:read,update"]
+[forms.leave]
+owner = { field = "created_by", unless = "hr" }
+[forms.leave.fields]
+name = {}
+salary = { type = "number", read_by = "hr" }
+"""
+    site = Site(tmp_path, PROVIDERS["sql"] + form)
+    ann, bob, hr = (
+        site.token("ann", "forms/leave:create"),
+        site.token("bob", "forms/leave:create"),
+        site.token("m", roles=["hr"]),
+    )
+    key = site.create("forms/leave", {"name": "Ann"}, by=ann).data["id"]
+    site.patch(f"forms/leave/records/{key}", {"salary": 7}, by=hr)
+    site.patch(f"forms/leave/records/{key}", {"name": "Anna", "salary": 8}, by=hr)
+    assert history(site, f"forms/leave/records/{key}", by=hr)["items"][0]["changes"]["salary"] == [7, 8]
+    own = history(site, f"forms/leave/mine/{key}", by=ann)["items"]
+    assert [one["changes"] for one in own] == [{"name": ["Ann", "Anna"]}, {}, {"name": [None, "Ann"]}]
+    with pytest.raises(NotFound):
+        history(site, f"forms/leave/mine/{key}", by=bob)
+    with pytest.raises(Forbidden):
+        restored(site, f"forms/leave/mine/{key}", 1, by=ann)
+    back = restored(
+        site, f"forms/leave/mine/{key}", 1, by=site.token("ann", "forms/leave:create", "forms/leave/mine:update")
+    )
+    assert back["name"] == "Ann"
+    assert site.read(f"forms/leave/records/{key}", by=hr).data["salary"] == 8  # what she does not see stays
+    site.close()
