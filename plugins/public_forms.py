@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from app import PAGE_POLICY, Clock, Exchange, Fault, Invalid, in_units, plugin
+from app import PAGE_POLICY, Action, Clock, Exchange, Fault, Invalid, in_units, plugin
 
 if TYPE_CHECKING:
     from plugins import throttle
@@ -78,9 +78,12 @@ def counters(site: Any) -> Counters:
 
 def admit(exchange: Exchange, resource: str) -> None:
     """Count what a stranger sends to a form. Raises TooManyTries if it is too much."""
-    if resource.startswith("forms/") and not exchange.credential:
+    if exchange.credential or not resource.startswith("forms/"):
+        return
+    site: Any = exchange.door.host
+    if site.authority.identify("").may(Action.CREATE, resource):  # what is refused anyway counts for nothing
         size = exchange.body.size_bytes
-        counters(exchange.door.host).note(exchange.client, exchange.door.config.max_body_bytes if size is None else size)
+        counters(site).note(exchange.client, exchange.door.config.max_body_bytes if size is None else size)
 
 
 def check_trap(exchange: Exchange, text: str) -> None:

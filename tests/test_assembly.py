@@ -392,6 +392,7 @@ class Counted:
 
         patch.setattr(app, "check_text", check_text)
         patch.setattr(app, "plain_text", plain_text)
+        patch.setattr(app.plugin("fields"), "plain_text", plain_text)
         patch.setattr(app, "encode_basestring", written)
         patch.setattr(json.JSONEncoder, "encode", counted)
 
@@ -1685,7 +1686,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 11
+    assert len(made) == 14
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 

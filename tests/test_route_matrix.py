@@ -93,7 +93,7 @@ class Operation(NamedTuple):
             return {"read", "create"}  # the form itself
         if self.type == "forms" and is_mine and action == "read":
             return {"read", "create"}  # one's own records
-        if self.type == "forms" and self.inside == "import":
+        if self.type == "forms" and self.inside.partition("/")[0] == "import":
             return {"create"}  # its page, too
         if self.type == "forms" and self.inside.startswith("options/"):
             return {"create", "update"}  # what can be chosen, for whoever may choose it
