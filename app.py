@@ -6498,12 +6498,14 @@ class Form(Resource):
             value = self.open_part(record.value)
             columns += [Column(name, self.locale.t("form.not_asked", name=name)) for name in self._beside(value)]
             beside |= {"values": value, "called": self.called(record)}
+        may = [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")]
+        if record and self.owned_by and self.states and not self.states.is_open(record.value):
+            may = [action for action in may if action not in (Action.UPDATE, Action.DELETE)]
         return {
             "title": self.title, "note": self.config.note, "form": self, "columns": tuple(columns), "called": "",
             "record": record and record._replace(value=self.shown(record)), "address": self.address,
             "records_at": self.records_at, "leads": leads_to(self.address, self.opens, scope.caller),
-            "may": [action for action in Action if scope.caller.may(action, f"{self.records_at}/x")],
-            "scope": scope, **beside,
+            "may": may, "scope": scope, **beside,
         }  # fmt: skip
 
     def _beside(self, value: Value) -> list[str]:
@@ -6602,6 +6604,8 @@ class Form(Resource):
             return plan_of(Response(data=self.flat(record), template="record.tpl", page=page, etag=str(record.version)))
         no_params(request)
         _wanted_etag(request.conditions, str(record.version))
+        if self.owned_by and self.states:
+            self.states.check_open(self, record)
         return self._delete(record) if request.action == Action.DELETE else self.update(request, scope, record)
 
     def _delete(self, record: Record) -> Plan:

@@ -38,6 +38,7 @@ from app import (
     check_text,
     is_key,
     leads_to,
+    member_pointer,
     nearest,
     no_params,
     page_bounds,
@@ -152,7 +153,7 @@ def _text(data: Json) -> str:
     if not isinstance(data, dict):
         raise Invalid("the body must be a JSON object", faults=[Fault("", "type", 'must be { "text": … }')])
     faults = [
-        Fault(f"/{name}", "unknown_field", f"is not asked for here{nearest(name, ('text',))}")
+        Fault(member_pointer("", name), "unknown_field", f"is not asked for here{nearest(name, ('text',))}")
         for name in list(data)[:20] if name != "text"
     ]  # fmt: skip
     given = data.get("text")

@@ -36,6 +36,7 @@ from app import (
     encode_cursor,
     is_key,
     leads_to,
+    member_pointer,
     no_params,
     page_bounds,
     plan_of,
@@ -280,7 +281,10 @@ def _wanted(data: Json) -> int:
     if not isinstance(data, dict):
         raise Invalid("the body must be a JSON object", faults=[Fault("", "type", 'must be { "version": … }')])
     if more := [name for name in data if name != "version"]:
-        raise Invalid("that is not asked for here", faults=[Fault(f"/{more[0]}", "unknown_field", "is not asked for here")])
+        raise Invalid(
+            "that is not asked for here",
+            faults=[Fault(member_pointer("", more[0]), "unknown_field", "is not asked for here")],
+        )
     given = data.get("version")
     given = given[-1] if isinstance(given, list) and given else given
     if isinstance(given, str) and given.isascii() and given.isdigit() and len(given) < 16:
@@ -298,7 +302,8 @@ def _page(exchange: Exchange, response: Response) -> Mapping[str, Any]:
     """The items for people, with a button at each that can be brought back."""
     page, t = response.page, exchange.locale.t
     form, record, at = page["form"], page["record"], Column("", "", "string", "date-time")
-    may = page["caller"].may(Action.UPDATE, page["place"])
+    is_open = not (form.owned_by and form.states) or form.states.is_open(record.value)
+    may = is_open and page["caller"].may(Action.UPDATE, page["place"])
     items = response.data["items"]
     names = plugin("people").names(form.state, [one["by"] for one in items])
     lines = []

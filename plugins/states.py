@@ -14,10 +14,12 @@ from app import (
     AppError,
     Caller,
     Condition,
+    Conflict,
     Fault,
     FieldConfig,
     FormConfig,
     Query,
+    Record,
     Value,
     how_many,
     nearest,
@@ -88,6 +90,20 @@ class States:
         """The state of a record: one that was stored before the form had states is in the initial one."""
         found = value.get(self.field)
         return self.initial if found is None else found
+
+    def is_open(self, value: Value) -> bool:
+        """Whether a record is still its owner's to change: in the initial state, or in one from which a move without a role
+        leads. What others have decided on stays as it was then."""
+        state = self.of(value)
+        return state == self.initial or any(not one.roles for one in self.from_(state))
+
+    def check_open(self, form: Form, record: Record) -> None:
+        """Raises Conflict if it is not."""
+        if not self.is_open(record.value):
+            state = self.of(record.value)
+            raise Conflict(
+                f"{form.called(record)} was decided on ({self.titles.get(state, state)}): it is not changed any more"
+            )
 
     def from_(self, state: Any) -> list[Move]:
         """The moves that lead from a state; [] if it is none that app.toml knows."""

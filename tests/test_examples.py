@@ -46,12 +46,12 @@ def test_an_example_that_there_is_not_names_those_that_there_are(tmp_path: Path)
 def test_leave_with_approval(tmp_path: Path) -> None:
     site = example(tmp_path, "leave")
     ann, bo, hr = person(site, "ann", "staff"), person(site, "bo", "staff"), person(site, "hedda", "hr")
-    week: dict[str, Any] = {"who": "ann", "from_day": "2027-03-01", "to_day": "2027-03-05", "days": 5}
+    week: dict[str, Any] = {"from_day": "2027-03-01", "to_day": "2027-03-05", "days": 5}
     asked = site.create("forms/leave", week, by=ann).data
     assert asked["status"] == "new"
     for wrong, place in (
         (week | {"status": "approved"}, "/status"), (week | {"to_day": "2027-02-01"}, "/to_day"),
-        (week | {"who": "nobody"}, "/who"), (week | {"kind": "unpaid"}, "/reason"), (week | {"reason": "x"}, "/reason"),
+        (week | {"who": "bo"}, "/who"), (week | {"kind": "unpaid"}, "/reason"), (week | {"reason": "x"}, "/reason"),
         (week, "/who"),
     ):  # fmt: skip
         with pytest.raises(Invalid) as refused:
@@ -63,7 +63,16 @@ def test_leave_with_approval(tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         site.read(f"forms/leave/mine/{asked['id']}", by=bo)
     assert [one["who"] for one in site.items("views/open_leave", by=hr)] == ["ann"]
+    site.patch(f"forms/leave/mine/{asked['id']}", {"days": 4}, by=ann)
     site.put(at, {"to": "approved", "comment": "Enjoy"}, by=hr)
+    for change in (
+        lambda: site.patch(f"forms/leave/mine/{asked['id']}", {"days": 60}, by=ann),
+        lambda: site.ask(app.Action.DELETE, f"forms/leave/mine/{asked['id']}", by=ann),
+        lambda: site.put(f"forms/leave/mine/{asked['id']}/history", {"version": 1}, by=ann),
+    ):
+        with pytest.raises(Conflict, match="decided"):
+            change()
+    assert site.read(f"forms/leave/mine/{asked['id']}", by=ann).data["days"] == 4
     assert site.read(f"forms/leave/mine/{asked['id']}", by=ann).data["status"] == "approved"
     assert [one["who"] for one in site.items("views/away", by=hr)] == ["ann"]
     site.close()
