@@ -99,6 +99,7 @@ class Columns:
     def __init__(self, form: Form, headings: Sequence[Cell], chosen: Sequence[str], row: int) -> None:
         """By what is chosen, or else by the headings; `faults` has what is wrong with them, as errors of that row."""
         self.faults: list[Value] = []
+        self.left_out: list[str] = []  # headings of columns that are known and not taken
         self._form, self._row = form, row
         self.names = [name.strip() for name in chosen] if chosen else self._found(headings)
         known = [*form.fields, "id"]
@@ -123,6 +124,8 @@ class Columns:
                 name = ""
             one = self._form.fields.get(name or "")
             is_left = one is None or one.is_file or one.made
+            if name and name != "id" and is_left:
+                self.left_out.append(str(heading))
             names.append("" if not name or (is_left and name != "id") else name)
         return names
 
@@ -397,6 +400,8 @@ class Import:
             raise BadRequest(f"the file is not UTF-8: say its encoding, which may be {sheet.encoding}")
         row, headings = self.heading(sheet)
         self.columns = Columns(form, headings, asked.columns, row)
+        if self.columns.left_out:
+            self.report["left_out"] = self.columns.left_out
         names = [*self.columns.names, *[""] * (len(headings) - len(self.columns.names))]
         reading = cell_values.Reading(form, names, for_people=self._is_for_people)
         return self._read(sheet, row, reading)

@@ -111,7 +111,9 @@ SHARED: Value = {
     },
     "ImportReport": _object(
         dict.fromkeys(("rows", "created", "updated", "unchanged", "failed"), _COUNT)
-        | {"errors": {"type": "array", "items": _object({"row": _COUNT, **_FAULT}, ("row", "code", "detail"))}},
+        | {"errors": {"type": "array", "items": _object({"row": _COUNT, **_FAULT}, ("row", "code", "detail"))}}
+        | {"left_out": {"type": "array", "items": _TEXT, "description": "headings of columns that are not taken"}},
+        ("rows", "created", "updated", "unchanged", "failed", "errors"),
     ),
     "ImportFacts": _object(
         {

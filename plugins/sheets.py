@@ -26,6 +26,7 @@ MOST_COLUMNS = 1000
 _SAMPLE_BYTES = 65_536
 _SAMPLE_ROWS = 50
 _CHUNK = 1 << 20
+_LAST_ROW = 1_048_576  # of a worksheet
 _ALIASES = {
     "iso8859-1": "cp1252",
     "iso8859-15": "cp1252",
@@ -133,13 +134,13 @@ class CsvSheet(Sheet):
 
         number = 0
         lines = self._lines()
-        reader = csv.reader(lines, delimiter=SEPARATORS[self.separator])
+        reader = csv.reader(lines, delimiter=SEPARATORS[self.separator], strict=True)
         try:
             for number, row in enumerate(reader, 1):
                 if any(map(str.strip, row)) and not (number == 1 and self._skips):
                     yield number, cast("list[Cell]", _checked(row, number))
         except csv.Error as error:
-            why = "a quotation mark is not closed there, or a cell is too long"
+            why = "a quotation mark is not closed there or stands inside a quoted cell, or a cell is too long"
             raise BadRequest(f"the file cannot be read after row {number}: {why}") from error
         except UnicodeError as error:
             raise BadRequest(f"the file is not {self.encoding} after row {number}: name its encoding") from error
@@ -262,6 +263,8 @@ class XlsxSheet(Sheet):
         try:
             formulas = self._opened(values=False) if self._has_formulas(book[self.sheet]) else None
             for number, cells in enumerate(self._cells(book, formulas), 1):
+                if number > _LAST_ROW:
+                    raise BadRequest(f"the sheet names rows beyond {_LAST_ROW:,}, the last that there can be: save it again")
                 if cells:
                     yield number, _checked(cells, number)
         except (AppError, GeneratorExit):

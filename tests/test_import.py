@@ -621,3 +621,23 @@ def test_memory_does_not_grow_with_the_rows(site: Site, staff: str) -> None:
         tracemalloc.stop()
         assert reply.json["created"] == count
     assert peaks[1] < peaks[0] * 1.3 + 500_000
+
+
+def test_rows_that_no_worksheet_has_are_refused_soon(site: Site, staff: str) -> None:
+    book, made = io.BytesIO(workbook(("Stock", [["Tag"], ["a"]]))), io.BytesIO()
+    with zipfile.ZipFile(book) as old, zipfile.ZipFile(made, "w") as new:
+        for name in old.namelist():
+            text = old.read(name)
+            if name.startswith("xl/worksheets/"):
+                text = text.replace(b'<row r="2"', b'<row r="99999999999"').replace(b'r="A2"', b'r="A99999999999"')
+            new.writestr(name, text)
+    reply = post(site, staff, made.getvalue(), "?dry_run=1", XLSX)
+    assert reply.status == 400
+    assert "beyond 1,048,576" in reply.json["detail"]
+
+
+@pytest.mark.parametrize("text", ['tag\n"abc\nb,2\nc\n', 'tag\n"1"trail\n'])
+def test_a_quotation_mark_that_is_not_closed_swallows_no_rows(site: Site, staff: str, text: str) -> None:
+    reply = post(site, staff, text.encode())
+    assert reply.status == 400
+    assert "quotation mark" in reply.json["detail"]
