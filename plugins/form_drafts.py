@@ -64,6 +64,7 @@ KEPT_S = 30 * 86400
 MOST = 30  # of one person
 _MOST_TEXT_BYTES = 200_000  # of one draft
 _MOST_FILE_BYTES = 100_000_000  # of one person's drafts
+_SENT = "sent"  # what a row says of a draft that was sent
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _OF_PAGE = "page "  # what the idempotency key of a page's submit begins with, before the id of its draft
 
@@ -85,13 +86,14 @@ def of_person(records: Records, subject: str, address: str = "") -> list[Record]
 
 
 def sent(form: Form, request: Request, scope: Scope) -> list[Write]:
-    """What removes the draft that a submit was made of, with the commit of the submit."""
+    """What puts a mark in place of the draft that a submit was made of, with the commit of the submit: whatever still comes
+    from the page afterwards is no draft any more. It says nothing of anybody, and goes when drafts go."""
     if form.type != "forms" or not request.idempotency_key.startswith(_OF_PAGE) or not scope.caller.subject:
         return []
     key = _key(form.address, scope.caller.subject, request.idempotency_key.removeprefix(_OF_PAGE))
     with suppress(AppError):  # a draft that stays is no reason to refuse what it was for
-        if row := audit_store(form, form.state).get(TABLE, key):
-            return [Delete(TABLE, key, row.version)]
+        row, mark = audit_store(form, form.state).get(TABLE, key), {_SENT: True, "at": scope.now}
+        return [Update(TABLE, key, mark, row.version) if row else Insert(TABLE, key, mark)]
     return []
 
 
@@ -105,7 +107,7 @@ def keep_files(site: Any) -> None:
     """Have the files of all drafts count as staged just now, for sweeps that remove what was staged over a day ago."""
     for records in site.audit_stores():
         for row in records.walk(Query(TABLE)):
-            for one in _held(row.value) if not row.damage else ():
+            for one in _held(row.value) if not row.damage and not row.value.get(_SENT) else ():
                 share = site.resources.get(f"files/{one.share}")
                 if isinstance(share, Files) and (keep := getattr(share.blobs, "keep", None)):
                     keep(one.staged)
@@ -159,7 +161,7 @@ class _Drafts:
     def _row(self, draft: str) -> Record:
         no_params(self.request)
         row = self.store.get(TABLE, _key(self.form.address, self.subject, draft))
-        if row is None or row.damage:
+        if row is None or row.damage or row.value.get(_SENT):
             raise NotFound(f"{self.place}/{draft} does not exist")
         return row
 
@@ -195,6 +197,8 @@ class _Drafts:
         key = _key(self.form.address, self.subject, draft)
         rows = {one.key: one for one in of_person(self.store, self.subject)}
         old = rows.pop(key, None)
+        if old is None and (mark := self.store.get(TABLE, key)) and mark.value.get(_SENT):
+            raise Conflict("this form was sent already: what is typed here belongs to a new one")
         if old is None and len(rows) >= MOST:
             raise Conflict(f"you have {MOST} drafts, the most that are kept: send or delete one of them")
         texts, files = _texts(self.request.data), self._files(old)

@@ -38,7 +38,6 @@ from app import (
 
 ERASED = "erased"  # stands in place of who it was
 _STATE_TABLES = ("_tokens", "_sessions", "_links")
-_BESIDE = {"_comments": "by", "_drafts": "subject"}  # tables beside records, each with what names a person
 _NAMING = ("subject", "for", "created_by", "by")  # where what was made or changed names somebody
 _KEPT = ("at", "action", "door", "outcome", "code", "request_id")  # of an entry that is erased
 _SECRETS = ("digest", "secret", "code")  # of rows: they are of no use to anybody, and prove who somebody is
@@ -107,8 +106,6 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
     for form, record in _owned(site, subject):
         owned.add((form.address, record.key))
         yield {"kind": "record", "form": form.address, **form.flat(record)}
-    for _, table, one in _beside(site, subject):
-        yield {"kind": table.strip("_").removesuffix("s"), **one.value}
     for chained in plugin("seals").stores_of(site):
         for entry in _entries(chained, subject, owned):
             yield {"kind": "entry", **entry.value}
@@ -121,14 +118,6 @@ def _said(records: Any, subject: str) -> list[Record]:
 
 def _rows(site: Any, table: str, subject: str) -> list[Record]:
     return list(site.state.walk(Query(table, (Condition("subject", "eq", subject),))))
-
-
-def _beside(site: Any, subject: str) -> Iterator[tuple[Any, str, Record]]:
-    """What a person said about records, and what he has not sent yet: the provider, the table and the row of each."""
-    for records in site.audit_stores():
-        for table, name in _BESIDE.items():
-            for row in list(records.walk(Query(table, (Condition(name, "eq", subject),)))):
-                yield records, table, row
 
 
 # ---- erasing
@@ -151,12 +140,11 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
         _commit(site.state, [Delete(table, one.key) for one in _rows(site, table, subject)])
     for records in site.audit_stores():
         drafts, said = plugin("form_drafts"), plugin("comments").TABLE
-        _commit(records, [Delete(drafts.TABLE, one.key) for one in drafts.of_person(records, subject)])
-        _commit(records, [Delete(said, one.key) for one in _said(records, subject)])
+        gone = [*(Delete(drafts.TABLE, one.key) for one in drafts.of_person(records, subject))]
+        gone += [Delete(said, one.key) for one in _said(records, subject)]
+        _commit(records, list[Write](gone))
+        counts["records"] += len(gone)
     _commit(site.state, [Delete("_settings", plugin("people").former(subject))])
-    for records, table, row in _beside(site, subject):
-        records.commit([Delete(table, row.key)])
-        counts["records"] += 1
     keys = {(form.address, record.key) for form, record in owned}
     for records in plugin("outbox").stores(site):
         _commit(

@@ -207,3 +207,20 @@ def test_the_files_of_a_draft_are_kept_as_long_as_it_is(pages: http_client.Site,
 
 def test_whoever_cannot_sign_a_draft_has_no_button(pages: http_client.Site) -> None:
     assert "Save for later" not in page(pages, "/forms/open", "").text
+
+
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_a_page_saves_after_it_was_sent_is_no_draft_any_more(site: Site, ann: str, is_there: bool) -> None:
+    draft = "forms/leave/drafts/p1"
+    if is_there:
+        site.put(draft, {"name": "An"}, by=ann)
+    site.create("forms/leave", {"name": ["Ann"]}, by=ann, typed=False, idempotency_key="page p1")
+    assert site.read("forms/leave/drafts", by=ann).data["items"] == []
+    for saved in (lambda: site.put(draft, {"name": "Anna"}, by=ann), lambda: site.read(draft, by=ann)):
+        with pytest.raises((Conflict, NotFound)):
+            saved()
+    site.create("forms/leave", {"name": ["Ann"]}, by=ann, typed=False, idempotency_key="page p1")  # sent twice
+    assert site.read("forms/leave/drafts", by=ann).data["items"] == []
+    site.put(draft, {"name": "Bo"}, by=site.token("bob", "forms/leave:create"))  # which is another one
+    [mark] = [one.value for one in site.app.state.walk(app.Query("_drafts")) if "subject" not in one.value]
+    assert mark.keys() == {"sent", "at"}
