@@ -479,7 +479,7 @@ class Pages:
             "formats": {} if faults else _other_formats(exchange, here, again),
             "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
             "create": page.get("create") or exchange.locale.t("trail.new"),
-            "import_href": exchange.url(f"{page['address']}/import") if may_create and page.get("form") else "",
+            "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
         }  # fmt: skip
 
     def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:

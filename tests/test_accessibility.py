@@ -96,7 +96,7 @@ EXTRA = (
 )  # fmt: skip
 NO_PAGE = (
     r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$"
-    r"|/(records|mine)/[^/]+/(?!history|comments|move)[^/?]+"  # files of records
+    r"|^/files/papers/uploads/|/(records|mine)/[^/]+/(?!history|comments|move)[^/?]+"  # files of records
 )
 HTML_RULES = {"root": True, "extends": ["html-validate:standard"]}
 SIZES = ((1280, 900), (360, 740))
@@ -173,6 +173,7 @@ def shape(address: str) -> str:
     """What addresses of one kind of page have in common: ids and names stand for each other."""
     parts = urlsplit(address)
     path = re.sub(r"(/records|/mine|/drafts|/import|/admin/[a-z]+)/[^/]+", r"\1/ID", parts.path)
+    path = re.sub(r"^/forms/\w+(?=/(import|mine|records/ID/history))", "/forms/F", path)
     path = re.sub(r"^/apps/more\d", "/apps/more", path)
     return path + "?" + ",".join(sorted(re.findall(r"(?:^|&)(_(?!list|sort|next)\w+)=", parts.query)))
 
