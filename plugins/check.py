@@ -161,8 +161,9 @@ class Inspection:
             return f"{grant} names nothing that is declared{hint}"
         places = {one.path.partition("/")[0]: None for a in near for one in self._resources[a].endpoints if one.path}
         if type_ in ("forms", "views", "apps") and below[1:2] and below[1] not in ("*", "**", *places):
-            known = [f"{near[0]}/{name}" for name in places] or [near[0]]
-            return f"{grant} names nothing that is declared; did you mean {known[0]}?"
+            meant = nearest(below[1], places) or f"; did you mean {next(iter(places), '')}?"
+            meant = meant.replace("mean ", f"mean {near[0]}/").replace("/?", "?")
+            return f"{grant} names nothing that is declared{meant}"
         offered = {a: {action for one in self._resources[a].endpoints for action in one.actions} for a in near}
         if not any(map(grant.actions.intersection, offered.values())):
             can = ", ".join(action for action in Action if action in offered[near[0]])

@@ -311,7 +311,8 @@ def of_page(exchange: Exchange, page: Mapping[str, Any], again: Any) -> Value:
     are there. Nothing for the public, and where a record is changed."""
     form: Form = page["form"]
     draft = exchange.door.host.unseal("submission", again.submission) or ""
-    if form.type != "forms" or page["record"] or not exchange.subject or not _ID.fullmatch(draft):
+    is_kept = form.type == "forms" and hasattr(form, "state")  # which the forms of the administration have not
+    if not is_kept or page["record"] or not exchange.subject or not _ID.fullmatch(draft):
         return {"later": "", "drafts": ()}
     rows = list[Record]()
     if again.typed is None:

@@ -97,9 +97,9 @@ def _fault(form: Form, name: str) -> tuple[str, str] | None:
         return "sum", "adds up numbers: both fields must be of type number or integer"
     if one.config.type == "integer" and known[inner].config.type == "number":
         return "type", f"must be number, as that of {_sum(one)} is"
-    asked = (one.config.required, one.config.default is not None, one.choices, *vars(one.config).get("show_if", ()))
+    asked = (one.config.required, one.config.default is not None, one.choices)
     if any((*asked, *vars(one.config).get("required_if", ()))):
-        return "sum", "is computed: take out required, default, choices, show_if and required_if"
+        return "sum", "is computed: take out required, default, choices and required_if"
     return None
 
 

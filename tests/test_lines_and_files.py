@@ -593,7 +593,7 @@ WRONG = {
     'x = { type = "number", sum = "line.a" }': "x.sum",
     'x = { type = "number", sum = "lines" }': "x.sum",
     'x = { type = "array", format = "file", files = "files/receipts", maxItems = 101 }': "x.maxItems",
-    'lines = { type = "array", fields.a.type = "number" }\nx = { type = "number", sum = "lines.a", show_if.y = 1 }\n'
+    'lines = { type = "array", fields.a.type = "number" }\nx = { type = "number", sum = "lines.a", required_if.y = 1 }\n'
     'y = { type = "number" }': "x.sum",
     'lines = { type = "array", fields.a = {} }\nx = { type = "number", sum = "lines.b" }': "x.sum",
     'lines = { type = "array", fields.a = {} }\nx = { type = "number", sum = "lines.a" }': "x.sum",
