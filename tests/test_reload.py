@@ -37,6 +37,7 @@ provider = "main"
 text = { type = "string" }
 [public]
 grants = ["forms/**:*"]
+hourly = 0
 """
 SECOND = CONFIG + '[forms.more]\nprovider = "main"\n[forms.more.fields]\nword = { type = "string" }\n'
 ROUTE = """

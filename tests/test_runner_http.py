@@ -193,7 +193,7 @@ def test_options_lists_the_methods_of_a_path_without_a_credential(site: Site, ta
 
 
 @pytest.mark.parametrize(
-    "target", ["/views/numbers/x", "/forms/leave/x", "/forms/leave/records/a/b/c", "/nowhere", "/apps/desk/x"]
+    "target", ["/views/numbers/x", "/forms/leave/x", "/forms/leave/records/a/b/c/d", "/nowhere", "/apps/desk/x"]
 )
 def test_options_of_nothing_is_not_found(site: Site, target: str) -> None:
     assert site.ask("OPTIONS", target).status == 404
