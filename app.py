@@ -9351,6 +9351,8 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 _ASKED_FOR_LATE = (
     *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
+    *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
+    *("import_pages", "mine", "move_pages", "moves", "option_controls", "row_rules", "unfit", "waiting", "xlsx"),
 )
 
 
@@ -9376,7 +9378,7 @@ class _Serving:
         if states:
             app.queues = partial(plugin("queue_states").read_states, list(states.values()))
         # Made before the first fork, so that all processes count in one place:
-        _ = app.meters, app.office.throttle, plugin("public_forms").counters(app)
+        _ = app.meters, app.office.throttle, plugin("public_forms").counters(app), app.triggers
         _ = app.authority  # likewise the keys: no process makes new ones in a folder whose disk is not mounted any more
         late = _ASKED_FOR_LATE + (SqsRunner.plugins if queue_workers else ())
         for name in late:  # now: another version may have taken the place of its files by then

@@ -543,7 +543,7 @@ class Description:
         """What makes records of the rows of a spreadsheet."""
         asked = [_parameter(flag, _FLAG, words=words) for flag, words in _IMPORT_FLAGS.items()]
         asked += [_parameter(name, _TEXT | {"pattern": _PLAIN}, words=words) for name, words in _IMPORT_TEXTS.items()]
-        body = _content(_TEXT, "text/csv") | _content(_BINARY, _XLSX)
+        body = _content(_TEXT | {"minLength": 1}, "text/csv") | _content(_BINARY, _XLSX)
         body |= _content(_object({"file": _BINARY}), "multipart/form-data")
         done = {"200": _answer("what became of the rows", _content(ref("ImportReport")), "Idempotency-Replayed")}
         told = {"200": _answer("what can be imported", _content(ref("ImportFacts")))}
@@ -573,7 +573,9 @@ class Description:
         item = {
             "at": _or_null("string"), "by": _or_null("string"), "action": _or_null("string"), "comment": _or_null("string"),
             "version": {"anyOf": [version, none]},
-            "changes": {"type": "object", "additionalProperties": {"type": "array", "minItems": 2, "maxItems": 2}},
+            "changes": {
+                "type": "object", "additionalProperties": {"type": "array", "items": {}, "minItems": 2, "maxItems": 2},
+            },
         }  # fmt: skip
         page, wanted = _list_of(_object(item)), _object({"version": version}, additionalProperties=False)
         back = {"200": _answer("the record", _content(ref(record)), "ETag", "Location", "Idempotency-Replayed")}
@@ -614,7 +616,10 @@ class Description:
             "files": {"type": "object"},
         }
         draft = self._schema(name, "Draft", _object(named))
-        sent, key = _content(data), [_parameter("id", _KEY, "path")]
+        typed = _TEXT | {"pattern": _PLAIN, "minLength": 1}  # of what is empty nothing is kept
+        some = {"anyOf": [typed, {"type": "array", "minItems": 1, "items": typed}]}
+        wanted = {"type": "object", "minProperties": 1, "propertyNames": {"pattern": _PLAIN}, "additionalProperties": some}
+        sent, key = _content(wanted), [_parameter("id", _KEY, "path")]
         made, found = ({s: _answer("the draft", _content(ref(draft)), "Location")} for s in ("201", "200"))
         listed = {"200": _answer("the newest first", _content(_list_of(ref(draft))))}
         self.paths[path] = {

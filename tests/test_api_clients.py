@@ -168,6 +168,11 @@ EXPECTED = """
 expected-statuses = ["400", "401", "403", "404", "405", "406", "409", "412", "413", "415", "422"]
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", "3xx", "404", "409", "412", "413"]
+
+[[operations]]
+include-path = "/forms/all-kinds/import"  # no schema says what a table of rows has to hold
+[operations.checks.positive_data_acceptance]
+enabled = false
 """
 
 
@@ -219,9 +224,12 @@ def test_the_description_is_valid_for_each_reader(site: tuple[Server, str], tmp_
 def test_a_generated_client_does_all_that_a_person_can(site: tuple[Server, str], tmp_path: Path) -> None:
     server, token = site
     path = described(server, token, tmp_path)
+    sheets = ("text/csv", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet")
+    same = dict.fromkeys(sheets, "application/octet-stream")  # as this tool knows no other bodies of bytes
+    (tmp_path / "config.json").write_text(json.dumps({"content_type_overrides": same}))
     said = run(
         "openapi-python-client", "generate", "--path", path, "--output-path", tmp_path / "client", "--meta", "none",
-        folder=tmp_path,
+        "--config", tmp_path / "config.json", folder=tmp_path,
     )  # fmt: skip
     assert "parsing" not in said, said  # "WARNING parsing POST /forms/…: endpoint will not be generated"
     operations = [one for item in json.loads(path.read_text())["paths"].values() for one in item if one in METHODS]

@@ -883,7 +883,11 @@ def seen(url: str, token: str, path: str, accept: str) -> tuple[Any, ...]:
     with urllib.request.urlopen(urllib.request.Request(url + path, headers=headers)) as answer:
         body = answer.read().replace(url.encode(), b"")
         etag = answer.headers["ETag"] if "/records/" in path else None  # of plain files it follows their inodes
-        return answer.status, etag, re.sub(rb"[A-Za-z0-9_.-]{40,}", b"", body) if accept == "text/html" else body
+        return (
+            answer.status,
+            etag,
+            re.sub(rb"[A-Za-z0-9_.-]{40,}|/drafts/[\w-]+", b"", body) if accept == "text/html" else body,
+        )
 
 
 def pages_of(folder: Path, token: str, ids: list[str], files: list[str]) -> dict[Any, Any]:

@@ -1049,7 +1049,6 @@ def test_a_batch_is_stored_whole_or_not_at_all(site: Site, staff: str) -> None:
         (JSON, b'{"day": "\\ud800"}', 422),
         (JSON, b'{"day": "2026-01-31", "reason": "a\\u0000b"}', 422),
         (FORM, b"day=%ff", 400),
-        (FORM, b"&".join([b"a=1"] * 5001), 400),
         (FORM, b"day=%00", 422),
         (MULTIPART, b"garbage", 400),
         ({}, b"day=1", 415),
@@ -1113,10 +1112,13 @@ def test_a_body_of_the_largest_size_is_read_and_one_byte_more_is_refused(
     assert site.ask("POST", "/forms/leave", form + "a", FORM | extra, staff).status == 413
 
 
-def test_a_form_has_five_thousand_fields_at_most(site: Site, staff: str) -> None:
-    for count, status in ((5000, 422), (5001, 400)):
+def test_a_form_has_fifty_thousand_fields_at_most(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda toml: toml.replace('max_body = "64KB"', 'max_body = "1MB"'))
+    staff = site.token(roles=["staff"])
+    for count, status in ((50_000, 422), (50_001, 400)):
         reply = site.ask("POST", "/forms/leave", "&".join(["a=b"] * count), FORM, staff)
-        assert (reply.status, "5,000 fields" in reply.json["detail"]) == (status, status == 400)
+        assert (reply.status, "50,000 fields" in reply.json["detail"]) == (status, status == 400)
+    site.close()
 
 
 def test_no_more_of_a_body_is_read_than_was_announced(site: Site, staff: str) -> None:
@@ -1995,7 +1997,7 @@ def test_everything_stands_below_the_prefix(ops: Site) -> None:
         assert own
         assert [one for one in own if not one.startswith("/ops/")] == [], target
         for one in own:
-            if not re.search("logout|_method|_submission", one):
+            if not re.search("logout|_method|_submission|/drafts/", one):
                 assert ops.get(one.partition("#")[0], staff, Accept="text/html").status in (200, 303), one
     cookie = ops.submit("/ops/login", {"token": staff})
     assert "; Path=/ops;" in cookie["Set-Cookie"]
