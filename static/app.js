@@ -167,7 +167,11 @@ for (const box of document.querySelectorAll("[data-lines]")) {
   };
   const more = () => {
     const key = Math.max(999, ...[...rows.children].map(keyOf)) + 1;
-    rows.insertAdjacentHTML("beforeend", blank.innerHTML.replaceAll("__KEY__", key));
+    const line = blank.content.cloneNode(true);
+    for (const one of line.querySelectorAll("*")) {
+      for (const attribute of one.attributes) attribute.value = attribute.value.replaceAll("__KEY__", key);
+    }
+    rows.append(line);
     renew();
     rows.lastElementChild.querySelector("input:not([type=hidden]), select, textarea").focus();
   };
