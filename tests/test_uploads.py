@@ -221,7 +221,7 @@ def test_an_upload_names_its_boundary_and_its_type(site: Site, staff: str) -> No
         wrong = multipart((field, None, b"\xff"), ("file", "a", b"x"))
         assert site.ask("POST", target, wrong, MULTIPART, staff).json["detail"] == f"the field {field} is not UTF-8"
     many = multipart(*[("", None, b"")] * 50_001, ("file", "a", b"x"))
-    assert site.ask("POST", "/files/docs/", many, MULTIPART, staff).status == 400
+    assert site.ask("POST", "/files/docs/", many, MULTIPART, staff).status == 413
     assert site.ask("POST", "/files/docs/", body, FORM, staff).status == 415
     assert site.ask("POST", "/files/docs/", body, {}, staff).status == 415
 
