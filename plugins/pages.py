@@ -580,7 +580,7 @@ def _faults_for(caller: Caller, exchange: Exchange) -> list[str]:
 
 def policy_of(exchange: Exchange) -> str:
     """The policy of a page, which may be shown inside another site's if it is a public form and app.toml says so."""
-    if exchange.query.get("_embed") != "1":
+    if not _is_embedded(exchange):
         return PAGE_POLICY
     return str(app.plugin("public_forms").policy(exchange, site_of(exchange).config.public.frames))
 

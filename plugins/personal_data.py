@@ -124,8 +124,9 @@ def _rows(site: Any, table: str, subject: str) -> list[Record]:
 
 
 def erase(site: Any, subject: str, operator: Caller) -> Value:
-    """Take it all away, and return how many {"person", "records", "entries"} went. Raises NotFound if there is nothing, and
-    Conflict for the last person who may administer people: then nothing has changed."""
+    """Take it all away, and return how many {"person", "records", "entries"} went; drafts and comments count as records.
+    Raises NotFound if there is nothing, and Conflict for the last person who may administer people: then nothing has
+    changed."""
     root = operator._replace(grants=(parse_grant("**:*"),))
     owned, counts = list(_owned(site, subject)), {"person": 0, "records": 0, "entries": 0}
     row = site.state.get(PEOPLE, subject)

@@ -23,9 +23,8 @@ else:
 # Whoever sends a form without signing in is counted by address, and what all of them send by its bytes: in one place for
 # all workers of a node, and from the start of the server on.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:metrics plugin:refusals plugin:throttle
-# defines: TRAP Counters counters admit check_trap is_embedded policy
+# defines: Counters counters admit check_trap policy
 
-TRAP = "_website"  # a field that no person sees
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
 _TOO_OFTEN = "that is more than is taken from one address in an hour"
 _TOO_MUCH = "more than is taken in a day was sent without signing in"
@@ -96,13 +95,9 @@ def check_trap(exchange: Exchange, text: str) -> None:
 # ---- pages inside others
 
 
-def is_embedded(exchange: Exchange) -> bool:
-    """Whether the page of a form is to be without the site's bars, for a frame in another page or a link in a mail."""
-    return exchange.query.get("_embed") == "1" and exchange.resource.startswith("forms/")
-
-
 def policy(exchange: Exchange, frames: tuple[str, ...]) -> str:
-    """The policy of a page: only one that belongs to nobody may be shown inside those of other sites."""
-    if not (frames and is_embedded(exchange)) or exchange.credential:
+    """The policy of a page that is asked for inside another one: these sites may show a form as it is for strangers, and
+    nothing else."""
+    if not frames or not exchange.resource.startswith("forms/") or exchange.credential:
         return PAGE_POLICY
     return PAGE_POLICY.replace("frame-ancestors 'none'", f"frame-ancestors {' '.join(frames)}")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 from urllib.parse import quote, unquote
-from weakref import WeakKeyDictionary
 
 from app import (
     LOG,
@@ -26,7 +24,6 @@ from app import (
     Host,
     HttpRunner,
     Json,
-    Provider,
     Record,
     Request,
     Resource,
@@ -42,16 +39,14 @@ from app import (
 # ==== 1. SEARCH ==================================================================================================
 # Each resource is asked for what fits as its own list is, by the same caller. The providers are asked at the same time, and
 # all together have so long; what has not answered by then is named, and does not keep the rest waiting.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS ASSEMBLY plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS ASSEMBLY plugin:asking plugin:pages
 # defines: Route:search Search
 
 _LONGEST = 200  # characters of what is searched for
 _HITS = 5  # of a resource
 _RESOURCES = 50  # that are found by their names
 _TIME_S = 2.0  # for everything
-_AT_ONCE = 4  # searches in a provider, of a process: so many threads may be left waiting for one that does not answer
 _LETTERS = 90  # of the text around what was found
-_lanes: WeakKeyDictionary[Provider, threading.BoundedSemaphore] = WeakKeyDictionary()
 
 
 class _Task:
@@ -77,7 +72,8 @@ class Search(Route):
         places = plugin("pages").pages_of(exchange).way(exchange).places(exchange, home.caller)
         found = _named(cast(Value, home.data)["resources"], places, text) if text else []
         tasks = _tasks(site, home.caller) if text else []
-        _run(tasks, lambda task: _ask(exchange, site, task, text), time.monotonic() + _TIME_S)
+        placed = [(task.resource.providers[0], task) for task in tasks]
+        plugin("asking").do_all("search", placed, lambda task: _ask(exchange, site, task, text), time.monotonic() + _TIME_S)
         if not exchange.page:
             return json_answer(200, _as_data(text, found, tasks, places))
         page = {"text": text, **_as_page(exchange, text, found, tasks, places)}
@@ -131,30 +127,6 @@ def _tasks(site: App, caller: Caller) -> list[_Task]:
         if where and caller.may(Action.READ, where):
             found.append(_Task(where, one))
     return sorted(found, key=lambda task: isinstance(task.resource, Files))
-
-
-def _run(tasks: Sequence[_Task], ask: Callable[[_Task], None], until: float) -> None:
-    """Ask for all of them, each provider in a thread of its own, and wait until then at most."""
-    by_provider: dict[Provider, list[_Task]] = {}
-    for task in tasks:
-        by_provider.setdefault(task.resource.providers[0], []).append(task)
-
-    def work(provider: Provider, own: Sequence[_Task]) -> None:
-        lane = _lanes.setdefault(provider, threading.BoundedSemaphore(_AT_ONCE))
-        if not lane.acquire(timeout=max(0.0, until - time.monotonic())):
-            return
-        try:
-            for task in own:
-                if time.monotonic() < until:
-                    ask(task)
-        finally:
-            lane.release()
-
-    threads = [threading.Thread(target=work, args=pair, name="search", daemon=True) for pair in by_provider.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:

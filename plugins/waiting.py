@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote
@@ -19,7 +18,6 @@ from app import (
     Forbidden,
     Form,
     HttpRunner,
-    Provider,
     Record,
     Request,
     Unsupported,
@@ -35,14 +33,12 @@ else:
 
 # ==== 1. WAITING =================================================================================================
 # Each list is asked for as its reader would ask for it, with a filter, so that nothing shows here which does not there.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:move_pages plugin:states
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY plugin:asking plugin:move_pages plugin:states
 # defines: shown
 
 _TIME_S = 0.7  # for all lists together; what has not answered by then is named
 _MOST_FORMS = 40  # that are asked; no person has a hand in more
 _MOST = 5  # records of a form that are shown
-_AT_ONCE = 4  # requests of this process at a provider
-_lanes: dict[Provider, threading.BoundedSemaphore] = {}
 
 
 class _Task:
@@ -60,7 +56,8 @@ def shown(exchange: Exchange, site: App, caller: Caller) -> SimpleNamespace | No
     tasks = list(_tasks(site, caller))[:_MOST_FORMS]
     if not tasks:
         return None
-    _run(tasks, lambda task: _ask(exchange, site, task), time.monotonic() + _TIME_S)
+    placed = [(task.form.providers[0], task) for task in tasks]
+    plugin("asking").do_all("waiting", placed, lambda task: _ask(exchange, site, task), time.monotonic() + _TIME_S)
     titles = site.languages.shown(exchange.locale)
     titled = [(one, str(titles[one.form.address].title)) for one in tasks]
     late = [SimpleNamespace(title=title, href=exchange.url(one.place)) for one, title in titled if not one.is_done]
@@ -102,29 +99,6 @@ def _of_names(form: Form, caller: Caller) -> Iterator[Value]:
     for one in form.fields.values():
         if one.config.format == "person" and one.config.type == "string" and caller.subject:
             yield {one.name: caller.subject, f"{form.states.field}__in": going_on}
-
-
-def _run(tasks: Sequence[_Task], ask: Callable[[_Task], None], until: float) -> None:
-    """Ask for all of them, each provider in a thread of its own, and wait until then at most."""
-    by_provider: dict[Provider, list[_Task]] = {}
-    for task in tasks:
-        by_provider.setdefault(task.form.providers[0], []).append(task)
-
-    def work(provider: Provider, own: Sequence[_Task]) -> None:
-        lane = _lanes.setdefault(provider, threading.BoundedSemaphore(_AT_ONCE))
-        if lane.acquire(timeout=max(0.0, until - time.monotonic())):
-            try:
-                for task in own:
-                    if time.monotonic() < until:
-                        ask(task)
-            finally:
-                lane.release()
-
-    threads = [threading.Thread(target=work, args=pair, name="waiting", daemon=True) for pair in by_provider.items()]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(max(0.0, until - time.monotonic()))
 
 
 def _ask(exchange: Exchange, site: App, task: _Task) -> None:

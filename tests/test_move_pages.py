@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,7 +206,7 @@ def test_a_provider_that_does_not_answer_is_named_and_the_home_page_is_there(
     submitted(site)
     waits = app.plugin("waiting")
     monkeypatch.setattr(waits, "_TIME_S", 0.05)
-    held = waits.threading.Event()
+    held = threading.Event()
 
     def slow(*args: Any, **facts: Any) -> Any:
         held.wait(10)

@@ -147,13 +147,13 @@ def test_a_provider_that_does_not_answer_keeps_the_others_from_nothing(site: Sit
             time.sleep(0.01)
 
     began = time.monotonic()
-    for _ in range(search._AT_ONCE + 1):
+    for _ in range(app.plugin("asking").AT_ONCE + 1):
         reply = site.get("/search?q=ida", root).json
         assert [one["title"] for one in reply["items"]] == ["Ida"]
         assert "forms/staff/records" in reply["unsearched"]
     assert time.monotonic() - began < 15
-    assert len(asked) == search._AT_ONCE
-    until(lambda: waiting() == search._AT_ONCE)  # no more wait for it than that
+    assert len(asked) == app.plugin("asking").AT_ONCE
+    until(lambda: waiting() == app.plugin("asking").AT_ONCE)  # no more wait for it than that
     page = site.get("/search?q=ida", root, Accept="text/html").text
     assert '<a href="/forms/staff/records?_q=ida"><bdi>Staff</bdi></a>' in page
     answers.set()
