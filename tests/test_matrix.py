@@ -64,43 +64,43 @@ def generic(**settings: Any) -> str:
     )
 
 
-PLACES = 64  # in the services that all tests share, each with a form and a share of its own
+PLACES = 32  # in one service that tests share, each with a form and a share of its own; then another is started
 _places = itertools.count()
 
 
-def place() -> int:
-    """The number of a place that no test has used."""
-    number = next(_places)
-    assert number < PLACES
-    return number
+def place() -> tuple[int, int]:
+    """A service of those that tests share, and the number of a place in it that no test has used."""
+    return divmod(next(_places), PLACES)
 
 
 @functools.cache
-def other_satchel() -> str:
+def other_satchel(service: int) -> str:
     """The URL of another Satchel, with forms of the same fields and shares; its token is in the environment."""
     kept = '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n[providers.disk]\nkind = "file"\nroot = "disk"\n'
     shares = "".join(f'[files.s{n}]\nprovider = "disk"\nprefix = "s{n}/"\n' for n in range(PLACES))
     forms = "".join(FORM.replace("forms.leave", f"forms.leave{n}") for n in range(PLACES))
     forms += "".join(f"[forms.moving{n}.fields]\nwho = {{}}\nstatus = {{}}\n" for n in range(PLACES))
     forms += "".join(f"[forms.costs{n}.fields]\n{OTHER_COSTS}" for n in range(PLACES))
-    url, os.environ["SATCHEL_MATRIX_TOKEN"] = http_services.another_satchel(kept + shares + forms)
+    url, os.environ[f"SATCHEL_MATRIX_TOKEN_{service}"] = http_services.another_satchel(kept + shares + forms)
     return url
 
 
 def satchel(folder: Path) -> str:
-    number = place()
+    service, number = place()
     blobs, records = f"/files/s{number}/{{path}}", f"/forms/{{table}}{number}/records"
-    headers = '\n[providers.main.headers]\nAuthorization = "Bearer env:SATCHEL_MATRIX_TOKEN"\n'
-    return generic(preset="satchel", url=other_satchel(), blobs=blobs, records=records) + headers
+    headers = f'\n[providers.main.headers]\nAuthorization = "Bearer env:SATCHEL_MATRIX_TOKEN_{service}"\n'
+    return generic(preset="satchel", url=other_satchel(service), blobs=blobs, records=records) + headers
 
 
 @functools.cache
-def json_server() -> str:
+def json_server(service: int) -> str:
+    """The URL of a json-server; it writes its whole file with each change."""
     return http_services.json_server([f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving", "costs")])[1]
 
 
 def json_place(folder: Path) -> str:
-    return generic(preset="json-server", url=json_server(), records=f"/{place()}-{{table}}")
+    service, number = place()
+    return generic(preset="json-server", url=json_server(service), records=f"/{number}-{{table}}")
 
 
 def nginx(folder: Path) -> str:
