@@ -310,7 +310,7 @@ class ConfigError(AppError):
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Request Reader Content Column Table
-#          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Page Select Rows
+#          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Measure Page Select Rows
 #          exact_number load_json Encoded dump_json check_text member_pointer Damaged Unread damage_of damage_in
 #          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids new_ids
 #          new_id rfc3339 encode_cursor decode_cursor how_many
@@ -361,7 +361,6 @@ def parse_grant(text: str) -> Grant:
 
 def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
     """Whether a grant's pattern covers an address, both split at "/" and percent-encoded.
-
     A pattern covers what it names and everything inside; but one of three or more segments that ends in "*" covers
     exactly its own depth: files/docs/* is the entries of docs and not what lies in their folders.
     """
@@ -477,25 +476,21 @@ class Column(NamedTuple):
     format: str = ""
     titles: Mapping[Json, str] = MappingProxyType({})
     badges: Mapping[Json, str] = MappingProxyType({})  # good, bad or warn
+    link: str = ""  # where its cells lead, with the row's values in it: "views/sales?region={region}"
+    total: str = ""  # what stands below it: sum, avg, min, max or count
 
 
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
-
     `count` is how many rows there are in all, if asked for; size() the same for people, COUNTED + 1 for more than COUNTED or
     None if it is not known soon; it may raise an AppError. `damaged` has row number, column and why of what is damaged.
     """
 
     def __init__(
-        self,
-        columns: tuple[Column, ...],
-        rows: Iterable[Mapping[str, Json]],
-        next: str | None = None,
-        count: int | None = None,
-        close: Callable[[], None] = lambda: None,
-        size: Callable[[], int | None] = lambda: None,
-        damaged: Sequence[tuple[int, str, str]] = (),
-    ) -> None:
+        self, columns: tuple[Column, ...], rows: Iterable[Mapping[str, Json]], next: str | None = None,
+        count: int | None = None, close: Callable[[], None] = lambda: None,
+        size: Callable[[], int | None] = lambda: None, damaged: Sequence[tuple[int, str, str]] = (),
+    ) -> None:  # fmt: skip
         self.columns, self.rows, self.next, self.count = columns, rows, next, count
         self.close, self.size, self.damaged = close, size, damaged
         self.facts: Value = {}  # what a page in JSON says beside its rows, such as facets
@@ -585,7 +580,6 @@ OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "prefix", "
 
 class Condition(NamedTuple):
     """`field op value`; every condition of a query must hold.
-
     Comparing across types, or with a missing or null field, is never true, except ne (everything that is not eq) and
     null (value True: missing or null; False: neither). in takes a list; contains and prefix compare text by code
     point, case and all. Text is ordered by code point, false before true; lists and objects compare with nothing.
@@ -598,7 +592,6 @@ class Condition(NamedTuple):
 
 class Query(NamedTuple):
     """What `find` looks for. The fields "id" and "version" are the record's key and version.
-
     order_by names fields, "-" first for descending; missing and null come first ascending, last descending, and the
     key breaks ties ascending; of several types bools come first, then date-times, numbers, texts, and lists and objects
     as equals. Date-times are the RFC 3339 texts of the fields that `instants` names: they compare as moments, whatever
@@ -615,6 +608,13 @@ class Query(NamedTuple):
     search: str = ""
     search_fields: tuple[str, ...] = ()
     instants: frozenset[str] = frozenset()
+
+
+class Measure(NamedTuple):
+    """What a group of rows is summed up by: `op` of the values that a field has there: count, sum, avg, min or max."""
+
+    op: str
+    field: str
 
 
 class Page(NamedTuple):
@@ -933,8 +933,8 @@ def how_many(count: int, what: str = "byte") -> str:
 # defines: REQUIRED Setting Settings Shape setting settings_of Options LINK SiteConfig AuthConfig HttpConfig EventsConfig
 #          QueueConfig SqsConfig RoleConfig PublicConfig ProviderConfig ChannelConfig FilesConfig CHOICE ITEMS SHOW_IF
 #          REQUIRED_IF Comparisons FieldConfig STATES NOTICE DIGEST OPTIONS FormFieldConfig CHECK OwnerConfig FormConfig
-#          CONDITION COLUMN ViewConfig AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS RESERVED_FIELDS
-#          bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
+#          CONDITION COLUMN CHART CALENDAR ViewConfig BLOCK AppConfig ResourceConfig RESOURCE_CONFIGS Config SETTINGS
+#          RESERVED_FIELDS bundled_text plugin import_file plugin_bytes nearest CONVERTERS read_config
 
 REQUIRED: Any = object()  # the default of a setting that has none
 
@@ -944,7 +944,7 @@ class Setting:
     A "duration" becomes seconds, a "size" bytes; `unit` is for readers of the declaration.
 
     What is inside a setting is declared too: `table` is the shape of a single table, and `each` that of the tables in a
-    list, or of tables by name if the default is {}. `of` is the kind of each item, and `names` that of each name. The
+    list, or of tables by name if the default is {} or None. `of` is the kind of each item, and `names` that of each name. The
     converter gets what they became.
 
     A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts.
@@ -1246,7 +1246,6 @@ class FormFieldConfig(FieldConfig):
     required_if: Mapping[str, Comparisons] = setting("tables", {}, REQUIRED_IF, of="comparisons", names="field")
     read_by: tuple[str, ...] | None = setting("roles", None, "the role, or a list of roles, for whom it is there")
     write_by: tuple[str, ...] | None = setting("roles", None, "who may fill it in, likewise; otherwise who may read it")
-
     fields: tuple[FieldConfig, ...] = setting("fields", {}, "the fields of its lines", each=FieldConfig, names="field")
     sum: str = setting("text", "", 'of a number: what it is the sum of, such as "lines.amount"')
 
@@ -1313,7 +1312,24 @@ CONDITION = (
     Setting("prefix", "text", None, "a text that begins with this"),
     Setting("null", "boolean", None, "whether it is empty"),
 )  # fmt: skip
-COLUMN = (Setting("title", "text", None, "heading of the column"),)
+COLUMN = (
+    *(Setting(name, "text", None, help_) for name, help_ in (
+        ("title", "heading of the column"), ("format", 'such as "number:2", "money:EUR", percent, bytes, date or duration'),
+        ("link", 'where its cells lead: "views/sales?region={region}"'), ("total", "below it: sum, avg, min, max or count"),
+        ("count", "with group_by: the field that is counted"), ("sum", "likewise: the field that is added up"),
+        ("avg", "likewise: its mean"), ("min", "likewise: its least value"), ("max", "likewise: its greatest value"),
+    )),
+    Setting("badge", "tables", None, "values that stand out: { overdue = \"bad\" }; good, bad, warn or none", of="text",
+            names="text"),
+)  # fmt: skip
+CHART = tuple(Setting(name, "text", default, help_) for name, default, help_ in (
+    ("kind", REQUIRED, "bar, stacked, line, area, pie or scatter"), ("x", REQUIRED, "the column along the axis"),
+    ("y", REQUIRED, "the column of numbers that is drawn"), ("series", None, "a column: each of its values is drawn apart"),
+))  # fmt: skip
+CALENDAR = tuple(Setting(name, "text", default, help_) for name, default, help_ in (
+    ("start", REQUIRED, "the column with the day or moment of an entry"), ("end", None, "that with its last day or end"),
+    ("title", REQUIRED, "the column that says what it is"),
+))  # fmt: skip
 
 
 class ViewConfig(Settings):
@@ -1328,11 +1344,25 @@ class ViewConfig(Settings):
     source: str = setting("text", "", "a form such as forms/leave, instead of sql", name="from")
     where: tuple[Condition, ...] = setting("conditions", [], "with from: which records", each=CONDITION, of="condition")
     columns: Mapping[str, Value] = setting(
-        "tables", {}, "titles: { name = { title = … } }; with from, also which are shown", each=COLUMN, names="text"
+        "tables", {}, "how each is shown: { name = { title = … } }; with from, also which", each=COLUMN, names="text"
     )
     order_by: tuple[str, ...] = setting("texts", [], 'columns, "-" first for descending')
+    group_by: tuple[str, ...] = setting("texts", [], "with from: columns of which each row has values of its own")
     facets: tuple[str, ...] = setting("texts", [], "columns whose values `_facets=1` counts")
+    chart: Value = setting("table", {}, "its rows as a picture", table=CHART)
+    calendar: Value = setting("table", {}, "its rows as entries of a calendar, which can be subscribed to", table=CALENDAR)
+    refresh_s: int = setting("age", "", 'how often a page asks for its rows again: "30s"; "" = never', name="refresh")
     timeout_s: int = setting("duration", "10s", "longest time for a page")
+
+
+BLOCK = (
+    *(Setting(name, "text", None, help_) for name, help_ in (
+        ("view", "a view such as views/open_leave"), ("chart", "a view that has a chart"), ("form", "a form to fill in"),
+        ("number", "a view: its only value, or how many rows it has"), ("files", "a folder of a share"),
+        ("markdown", "a file with a text"), ("title", "heading of the block"),
+    )),
+    Setting("limit", "positive", None, "so many rows, at most"),
+)  # fmt: skip
 
 
 class AppConfig(Settings):
@@ -1342,7 +1372,8 @@ class AppConfig(Settings):
     title: str = setting("text", "", "name for people")
     icon: str = setting("text", "", "one character or emoji")
     note: str = setting("text", "", "a line under the title")
-    home: str = setting("text", "", "a template file, or a form or view such as forms/leave, shown first")
+    home: Any = setting("home", "", "blocks, one below the other; or a template, a form or a view", each=BLOCK, of="block")
+    pages: str = setting("text", "", "folder of Markdown pages, or one in a share: files/handbook/pages")
     menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK, of="menu item")
     static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
     wsgi: str = setting("callable", "", "a WSGI program, served at apps/NAME/app/ to whoever may read the app")
@@ -1350,11 +1381,8 @@ class AppConfig(Settings):
 
 ResourceConfig: TypeAlias = FilesConfig | FormConfig | ViewConfig | AppConfig
 RESOURCE_CONFIGS: Mapping[str, type[Settings]] = {
-    "files": FilesConfig,
-    "forms": FormConfig,
-    "views": ViewConfig,
-    "apps": AppConfig,
-}
+    "files": FilesConfig, "forms": FormConfig, "views": ViewConfig, "apps": AppConfig,
+}  # fmt: skip
 
 
 class Config(NamedTuple):
@@ -1479,12 +1507,6 @@ def _text(raw: Any, folder: Path) -> str:
     return raw
 
 
-def _list(raw: Any, folder: Path) -> Any:
-    if not isinstance(raw, list):
-        raise ValueError("must be a list [ … ]" + (f', such as ["{raw}"]' if isinstance(raw, str) and raw else ""))
-    return _json(raw, folder)
-
-
 def _made(raw: Any, folder: Path) -> Any:
     """What the reader made of what is inside a setting."""
     return tuple(raw) if isinstance(raw, list) else raw
@@ -1579,8 +1601,9 @@ def _judged_by(
 
 # In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
-    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _list, "word": _converted_by("word", ""),
-    "media": _converted_by("media", []), "secret": _converted_by("secret", ""), "pattern": _converted_by("pattern", ""),
+    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _converted_by("items"),
+    "word": _converted_by("word", ""), "media": _converted_by("media", []), "secret": _converted_by("secret", ""),
+    "pattern": _converted_by("pattern", ""), "block": _converted_by("block"),
     "number": _converted_by("number"), "count": _count, "positive": _positive, "size": _converted_by("size"),
     "duration": _converted_by("duration"), "path": _path, "age": _converted_by("age", ""), "folder": _directory,
     "file": _converted_by("file"), "inside": _converted_by("inside", ""), "link": _converted_by("link"),
@@ -1594,7 +1617,7 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
     "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
-    "notice": _converted_by("notice"), "unique": _converted_by("unique", []),
+    "notice": _converted_by("notice"), "unique": _converted_by("unique", []), "home": _made,
 }  # fmt: skip
 
 
@@ -1644,9 +1667,9 @@ class _Reader:
         """What a setting says, with what is inside it built and converted; items with a fault are left out."""
         if one.table:
             return self.build(one.table, place, shape, raw)
-        if not (one.each or one.of):
+        if not (one.each or one.of) or (one.kind == "home" and isinstance(raw, str)):
             return raw
-        by_name = one.default == {}
+        by_name = one.default in ({}, None)
         if not isinstance(raw, dict if by_name else list):
             raise ValueError(plugin("toml_advice").as_tables(one))
         made = {}
@@ -1831,16 +1854,13 @@ class Records(Provider):
     @abstractmethod
     def find(self, query: Query) -> Page:
         """At most query.limit records in order, fewer if they fill PAGE_BYTES, and the cursor of what follows.
-
         Following the cursors repeats and skips no record, whatever is inserted or deleted meanwhile. Raises BadRequest if
         the cursor is another query's, Unsupported if the backend cannot order or filter so.
         """
 
     def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
-        """What `text_of` makes of the records that find() gives, and the same cursor. Of the same record it always makes the
-        same, so that a provider may remember it by what is stored."""
-        page = self.find(query)
-        return list(map(text_of, page.items)), page.next
+        """What `text_of` makes of the records that find() gives, and its cursor. Of one record it always makes the same."""
+        return list(map(text_of, (page := self.find(query)).items)), page.next
 
     @abstractmethod
     def count(self, query: Query) -> int:
@@ -1855,6 +1875,11 @@ class Records(Provider):
         missing; lists and objects are left out. Raises Unsupported if the backend would have to hand out all records."""
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
+    def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
+        """For each group of the records that count() counts its values of the fields `by`, then its measures, in any order;
+        without `by` one for all. Raises TooLarge beyond `most`. Here they are read, and refused beyond 10,000."""
+        return cast("list[Sequence[Json]]", plugin("groups").of_records(self, query, by, measures, most))
+
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         """Makes these tables, if statements of Queries may name them. Each comes with all queries that are declared: what
         they filter and order by is worth an index, and what one with limit 0 orders by is worth counts of its values."""
@@ -1866,7 +1891,6 @@ class Records(Provider):
     @abstractmethod
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         """Does all writes durably, or none. Returns a record for each, in order; of a Delete with version 0 and no value.
-
         Of N racing inserts of a key one wins. An empty list does nothing. Raises Conflict with the index of the first write
         whose precondition fails, Invalid if a key occurs twice, Unsupported for several writes if it is not `atomic`.
         """
@@ -1922,21 +1946,18 @@ class Blobs(Provider):
     @abstractmethod
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
         """`length` bytes from `start`, or all; of the same blob to the end, even if it is replaced meanwhile.
-
         Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`.
         """
 
     @abstractmethod
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         """Stores bytes durably without making them visible. If `chunks` raises, nothing is left. A chunk may be kept.
-
         `path` is where they will be published, if that is known: a store that builds objects in place may begin there.
         """
 
     @abstractmethod
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """Makes staged bytes the blob at `path`, durably, whole or not at all.
-
         Of N racing publishes with the same condition one wins. Raises PreconditionFailed, leaving the bytes staged, if the
         present etag is not `if_match`, or with `if_none_match` if something is there.
         """
@@ -1948,7 +1969,6 @@ class Blobs(Provider):
     @abstractmethod
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         """What lies below the folder `prefix` ("" is the root), in order, after the path `after`.
-
         With `deep` every blob; without it the entries of that one folder, with sub-folders as Folder. What cannot be read
         is listed as Unseen, and the rest still follows.
         """
@@ -1977,7 +1997,6 @@ class Queries(Provider):
     @abstractmethod
     def select(self, select: Select) -> Rows:
         """Runs the statement, which cannot write whatever it says, and streams its rows. Bytes become base64 text.
-
         Raises BadRequest if where or order_by names an unknown column, ConfigError if the statement is wrong; also while
         streaming, QueryTimeout after timeout_s and TooLarge beyond max_rows.
         """
@@ -1990,6 +2009,10 @@ class Queries(Provider):
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
         """How many of these rows have each value of a column: the most frequent `most` values first."""
         raise Unsupported(f"a {self.kind} provider cannot count values")
+
+    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+        """The measures of all these rows."""
+        raise Unsupported(f"a {self.kind} provider cannot add up rows")
 
 
 class Held:

@@ -28,8 +28,8 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type roles opens values choices condition comparisons
-#          check notice menu_item unique age number size duration file word
+# defines: media inside secret queue pattern link grants field_type roles opens values items choices condition comparisons
+#          check notice BLOCKS block menu_item unique age number size duration file word
 
 
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -151,6 +151,13 @@ def values(raw: Any, folder: Path) -> tuple[Json, ...]:
     return found
 
 
+def items(raw: Any, folder: Path) -> Json:
+    """A list of any values."""
+    if not isinstance(raw, list):
+        raise ValueError("must be a list [ … ]" + (f', such as ["{raw}"]' if isinstance(raw, str) and raw else ""))
+    return CONVERTERS["any"](raw, folder)
+
+
 def choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
     """Allowed values with their titles, each once."""
     values([one["const"] for one in raw], folder)
@@ -204,6 +211,16 @@ def notice(raw: Value, folder: Path) -> Value:
     """Who is told after what, or reminded."""
     if ("on" in raw) == bool(raw.keys() & {"after", "state"}) or ("after" in raw) != ("state" in raw):
         raise ValueError('must be { on = "create", to = … }, or a reminder { after = "3d", state = "new", to = … }')
+    return raw
+
+
+BLOCKS = ("view", "chart", "form", "number", "files", "markdown")
+
+
+def block(raw: Value, folder: Path) -> Value:
+    """A block of an app's page: what it shows, and how."""
+    if len(raw.keys() & set(BLOCKS)) != 1:
+        raise ValueError(f'must name one of {", ".join(BLOCKS)}: {{ view = "views/open", limit = 5 }}')
     return raw
 
 

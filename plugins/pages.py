@@ -15,7 +15,6 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 import app
 from app import (
-    COUNTED,
     LOG,
     PAGE_POLICY,
     Action,
@@ -71,11 +70,10 @@ else:
 
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES ASSEMBLY plugin:around_record plugin:catalogue plugin:cells
-#          plugin:controls plugin:form_drafts plugin:form_layout plugin:lines plugin:locale plugin:move_pages
-#          plugin:public_forms plugin:waiting
-#       plugin:media_types plugin:navigation plugin:sign_in
-# defines: Again site_of submission Pages policy_of page_answer listed is_move list_state
+# uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY plugin:around_record plugin:catalogue plugin:cells plugin:controls
+#          plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages plugin:locale plugin:media_types
+#          plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:waiting
+# defines: Again site_of submission Pages policy_of page_answer listed is_move list_state form_trail crumbs_of
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
@@ -127,9 +125,9 @@ class Pages:
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
         self._cache: dict[str, Any] = {}
         self._navigation: navigation.Navigation | None = None
-        self._builders = {
+        self._builders: dict[str, Callable[[Exchange, Response], dict[str, Any]]] = {
             "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
-            "table.tpl": self._table, "app.tpl": self._app, "metrics.tpl": self._metrics,
+            "table.tpl": partial(app.plugin("list_pages").shown, self), "app.tpl": self._app, "metrics.tpl": self._metrics,
             "person.tpl": self._person, "invited.tpl": self._invited,
         }  # fmt: skip
 
@@ -183,9 +181,9 @@ class Pages:
     def _built(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         """The page of a resource that knows by itself what is in it: its `build` adds to what every page or list has."""
         if response.table is None:
-            found: dict[str, Any] = {"title": response.page["title"], "crumbs": _crumbs(exchange, response.page["trail"])}
+            found: dict[str, Any] = {"title": response.page["title"], "crumbs": crumbs_of(exchange, response.page["trail"])}
         else:
-            found = self._table(exchange, response)
+            found = app.plugin("list_pages").shown(self, exchange, response)
         return found | cast(dict[str, Any], response.page["build"](exchange, response))
 
     def show_form(self, exchange: Exchange, response: Response, again: Again, notice: str = "") -> bytes:
@@ -253,7 +251,7 @@ class Pages:
             "title": title or self.title(exchange), "is_index": bool(title), "waiting": waiting,
             "apps": [one for one in entries if one.type == "apps"],
             "groups": groups if title else way.groups(exchange, caller, entries), "sign_in": not exchange.subject,
-            "crumbs": _crumbs(exchange, [(title, "")]) if title else [],
+            "crumbs": crumbs_of(exchange, [(title, "")]) if title else [],
         }  # fmt: skip
 
     def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
@@ -284,7 +282,7 @@ class Pages:
         for one in response.data["metrics"]:
             if rows := [_meter_row(sample, exchange.locale) for sample in one["samples"]]:
                 meters.append(SimpleNamespace(name=one["name"], help=one["help"], rows=rows))
-        crumbs = _crumbs(exchange, [(title, "")])
+        crumbs = crumbs_of(exchange, [(title, "")])
         return {"title": title, "crumbs": crumbs, "meters": meters, "text_href": exchange.url("metrics")}
 
     # -- folders
@@ -299,8 +297,8 @@ class Pages:
         trail += [(part, f"{share}/{quote('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
         title, folder = trail[-1]
         page = {
-            "title": title, "note": response.page["note"], "crumbs": _crumbs(exchange, trail), "is_drop_box": table is None,
-            "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
+            "title": title, "note": response.page["note"], "crumbs": crumbs_of(exchange, trail),
+            "is_drop_box": table is None, "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
             "action": exchange.url(folder, _list=list_state(exchange)),
             "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
             "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
@@ -335,15 +333,15 @@ class Pages:
             href, title = f"#f-{name}" if name in places or name in laid_out.asked else "", titles.get(name, name)
             key = "errors.said" if detail[:1].isupper() else "errors.fault"  # a sentence of app.toml's own
             errors.append(SimpleNamespace(href=href, text=t(key, field=title, what=detail) if title else detail))
-        trail = _form_trail(exchange, page)[:1]
+        trail = form_trail(exchange, page)[:1]
         if page["record"]:
             at = f"{page['records_at']}/{quote(page['record'].key, safe='')}"
-            trail = [*_form_trail(exchange, page), (page["called"], at), (exchange.locale.t("trail.edit"), "")]
+            trail = [*form_trail(exchange, page), (page["called"], at), (exchange.locale.t("trail.edit"), "")]
         elif page["leads"] == page["records_at"]:  # a link to the form leads to its list
             trail.append((page.get("create", exchange.locale.t("trail.new")), ""))
         found = {
             "title": page["called"] or page["title"], "note": page["note"], "errors": errors, "notice": again.notice,
-            "crumbs": _crumbs(exchange, trail), "fields": fields,
+            "crumbs": crumbs_of(exchange, trail), "fields": fields,
             "groups": laid_out.groups, "conditional": laid_out.conditional, "moving": laid_out.moving,
             "turns": any(one.widget == "lines" for one in fields),  # Enter is to press none of their buttons
             "mark": exchange.locale.write_number(0.5)[1], **app.plugin("form_drafts").of_page(exchange, page, again),
@@ -383,9 +381,9 @@ class Pages:
     ) -> SimpleNamespace:
         kept = again.typed is None or one.name in layout.unasked(page.get("form"), again.typed)
         typed = None if kept or again.typed is None else again.typed.get(one.name, ())
-        control = self._control(exchange, one, typed, wrong.get(one.name, ""))
+        control = self.control(exchange, one, typed, wrong.get(one.name, ""))
         if one.widget == "lines":
-            lines.fill(page, control, None if kept else again.typed, wrong, partial(self._control, exchange))
+            lines.fill(page, control, None if kept else again.typed, wrong, partial(self.control, exchange))
         control.held, control.gone = again.held.get(one.name, ()), (again.typed or {}).get("_gone", ())
         if again.stale and one.widget != "file":
             return self._stale(exchange, page, one, control, list(typed or ()), again.shown)
@@ -416,7 +414,7 @@ class Pages:
             "title": page["called"], "fields": fields, "meta": meta, "standing": standing,
             "groups": layout.of_record(page, fields),
             "back_href": exchange.url(listing, **listed(exchange)),
-            "crumbs": _crumbs(exchange, [*_form_trail(exchange, page), (page["called"], "")]),
+            "crumbs": crumbs_of(exchange, [*form_trail(exchange, page), (page["called"], "")]),
             "edit_href": exchange.url(address, _edit=1, _list=state) if Action.UPDATE in may else "",
             "delete_action": delete if Action.DELETE in may else "", **app.plugin("around_record").shown(exchange, response),
         }  # fmt: skip
@@ -424,7 +422,7 @@ class Pages:
     def _invited(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, title = response.page, exchange.locale.t("invited.title")
         crumbs = [(exchange.locale.t("admin.people"), page["address"]), (page["subject"], page["person"]), (title, "")]
-        return {"mailed_to": "", **page, **page["once"], "title": title, "crumbs": _crumbs(exchange, crumbs)}
+        return {"mailed_to": "", **page, **page["once"], "title": title, "crumbs": crumbs_of(exchange, crumbs)}
 
     def _person(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         page, show = response.page, exchange.locale.show
@@ -449,67 +447,9 @@ class Pages:
             "out_action": exchange.url(f"{address}/sign-out"), "may_link": Action.CREATE in page["may"],
         }  # fmt: skip
 
-    # -- lists
-
-    def _table(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        page, table, here = response.page, cast(Table, response.table), exchange.inner
-        if "key" not in page:  # which the records of a form have
-            page = controls.with_inputs(page, exchange.locale)
-        again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
-        is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
-        records = page["records_at"] + "/" if is_records else ""
-        unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if records else ()
-        columns = [column for column in table.columns if column.name not in unsaid]
-        moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
-        headings = [_heading(exchange, here, again, column) for column in columns]
-        if moves and moves.are_there:
-            heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
-            headings.insert(moves.after(columns), heading)
-        filters, faults = self._filter(exchange, page, again), page.get("faults", ())
-        state, may_create = list_state(exchange), records and Action.CREATE in page["may"]
-        ending = "?" + urlencode({"_list": state}) if state else ""
-        return {
-            "title": page.get("heading") or page["title"], "note": page["note"], **filters,
-            "empty": _empty_words(page, again, exchange.locale.t),
-            "crumbs": _crumbs(exchange, _form_trail(exchange, page) if records else [(page["title"], "")]),
-            "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
-            "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
-            "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
-            "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-            "formats": {} if faults else _other_formats(exchange, here, again),
-            "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
-            "create": page.get("create") or exchange.locale.t("trail.new"),
-            "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
-        }  # fmt: skip
-
-    def _filter(self, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
-        """The search and the parameters above a list, with what was asked for and what was wrong with it."""
-        inputs, t = page.get("inputs", ()), exchange.locale.t
-        asked = {}
-        for one in inputs:
-            if one.name in exchange.query:
-                text = exchange.query[one.name]
-                asked[one.name] = text.split(",") if one.widget == "checkboxes" else [text]
-        if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
-            raise BadRequest(f"the parameter {min(twice)} is given twice")
-        titles, wrong = {one.name: one.title for one in inputs}, {}
-        if exchange.query:  # else nothing was asked yet
-            wrong = {one.pointer[1:]: t.said(one.detail) for one in page.get("faults", ())}
-        params = []
-        for one in inputs:
-            params.append(self._control(exchange, _filter_input(one, t), asked.get(one.name), wrong.get(one.name, "")))
-        return {
-            "params": params, "search": page.get("search"),
-            "hidden": {name: text for name, text in again.items() if name != "_q" and name not in asked},
-            "errors": [
-                SimpleNamespace(href=f"#f-{name}", text=t("errors.fault", field=titles[name], what=text))
-                for name, text in wrong.items()
-            ],
-        }  # fmt: skip
-
     # -- controls
 
-    def _control(
+    def control(
         self, exchange: Exchange, one: Input, typed: Sequence[Any] | None = None, error: str = ""
     ) -> SimpleNamespace:
         """An input with what it shows, or with what was typed, how that was understood, and what is wrong with it."""
@@ -550,9 +490,9 @@ class Pages:
     ) -> SimpleNamespace:
         """The control of a record that somebody changed meanwhile, with what stands in it now; what this person did not
         touch takes that over."""
-        present, field = self._control(exchange, one), page["form"].fields[one.name]
+        present, field = self.control(exchange, one), page["form"].fields[one.name]
         if one.widget == "lines":
-            lines.fill(page, present, None, {}, partial(self._control, exchange))
+            lines.fill(page, present, None, {}, partial(self.control, exchange))
         t = exchange.locale.t
         before, now = _chosen_text(control, t), _chosen_text(present, t)
         mark = controls.mark(field, texts)
@@ -634,7 +574,7 @@ def _mine(exchange: Exchange, page: Mapping[str, Any], records: str) -> str:
     return exchange.url(f"{page['address']}/mine") if has_own else ""
 
 
-def _form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, str]]:
+def form_trail(exchange: Exchange, page: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The way to a form's list: by the form, unless links to it lead to the list at once."""
     listing = page["records_at"]
     own = [(page["title"], page["leads"])]
@@ -646,19 +586,7 @@ def _fault_words(fault: Fault, t: Words) -> str:
     return t("form.left_out") if fault.code == "hidden" else t.said(fault.detail)
 
 
-def _filter_input(one: Input, t: Words) -> Input:
-    """A parameter's control in a filter, where a choice can be taken back."""
-    if one.widget not in ("radio", "select", "checkbox"):
-        return one
-    choices = [("true", t("common.yes")), ("false", t("common.no"))]
-    if one.widget != "checkbox":
-        choices = [pair for pair in one.choices if pair[0]]
-    if not one.required:
-        choices.insert(0, ("", t("field.any")))
-    return one._replace(widget="select", choices=tuple(choices))
-
-
-def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
+def crumbs_of(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[SimpleNamespace]:
     """Home and the (title, address) pairs; the last one is the page itself. A list above it is as one came from it."""
 
     def href(address: str) -> str:
@@ -669,44 +597,6 @@ def _crumbs(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simple
         for title, address in [(exchange.locale.t("common.home"), ""), *trail[:-1]]
     ]
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
-
-
-def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
-    name, sort = column.name, again.get("_sort", "")
-    turned = {**again, "_sort": "-" + name if sort == name else name}
-    return SimpleNamespace(
-        title=exchange.locale.heading(column), numeric=column.type in ("number", "integer"),
-        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
-        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
-    )  # fmt: skip
-
-
-def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:
-    """The addresses of a list in other formats, by what they are called."""
-    kinds = sorted(kind for kind, one in exchange.door.formats.items() if "table" in one.subjects and not one.for_people)
-    found = {kind.upper(): exchange.url(f"{here}.{kind}", **again) for kind in kinds}
-    return found | {exchange.locale.t("table.excel"): exchange.url(f"{here}.csv", **again, _for="excel")}
-
-
-def _empty_words(page: Mapping[str, Any], again: Mapping[str, str], t: Words) -> str:
-    """What stands in place of a list without rows."""
-    if faults := page.get("faults", ()):
-        titles = {one.name: one.title for one in page.get("inputs", ())}
-        return t("table.fill_in", fields=t("common.comma").join(titles[one.pointer[1:]] for one in faults))
-    return t("table.nothing_fits") if again else t("table.nothing")
-
-
-def _counted(table: Table, t: Words) -> str:
-    """How many rows there are, in words; "" where that is not known soon."""
-    count = table.count
-    if count is None:
-        with suppress(AppError):  # the page is whole without it
-            count = table.size()
-    if count is None:
-        return ""
-    if table.count is None and count > COUNTED:
-        return t("table.more_rows", n=COUNTED)
-    return t("table.rows", n=count)
 
 
 def _counted_entries(table: Table, t: Words) -> str:

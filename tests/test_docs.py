@@ -69,6 +69,7 @@ VALUES = {
     "folder": "folder, relative to app.toml",
     "grants": "list of grants",
     "headers": "table of header fields",
+    "home": "list of tables, or the name of a template, form or view",
     "hosts": "list of names without port; `*` is any",
     "inside": "folder in the provider",
     "lang": "language tag (BCP 47)",
