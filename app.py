@@ -944,8 +944,8 @@ class Setting:
     A "duration" becomes seconds, a "size" bytes; `unit` is for readers of the declaration.
 
     What is inside a setting is declared too: `table` is the shape of a single table, and `each` that of the tables in a
-    list, or of tables by name if the default is {} or None. `of` is the kind of each item, and `names` that of each name. The
-    converter gets what they became.
+    list, or of tables by name if the default is {} or `names` is given. `of` is the kind of each item, `names` that of each
+    name. The converter gets what they became.
 
     A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts.
     """
@@ -1669,7 +1669,7 @@ class _Reader:
             return self.build(one.table, place, shape, raw)
         if not (one.each or one.of) or (one.kind == "home" and isinstance(raw, str)):
             return raw
-        by_name = one.default in ({}, None)
+        by_name = one.default == {} or one.names != "name"
         if not isinstance(raw, dict if by_name else list):
             raise ValueError(plugin("toml_advice").as_tables(one))
         made = {}
