@@ -15,6 +15,7 @@ from app import (
     Form,
     FormConfig,
     Json,
+    Measure,
     Page,
     Query,
     Record,
@@ -85,6 +86,10 @@ class OwnRows(wrapped.Wrapped):
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
         found = self._own(query)
         return self._records.facet(found, field, most) if found else []
+
+    def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
+        nothing = query._replace(where=(Condition("id", "in", []),))
+        return self._records.groups(self._own(query) or nothing, by, measures, most)
 
     def walk(self, query: Query) -> Iterator[Record]:
         found = self._own(query)

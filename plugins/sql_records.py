@@ -26,6 +26,7 @@ from app import (
     is_instant,
     key_rule,
     load_json,
+    plugin,
     quote_name,
     sort_key,
     stored_record,
@@ -148,7 +149,7 @@ class SqlQuery(ABC):
 
 # ==== 2. SQLITE ==================================================================================================
 # The sort key of a field in SQLite's own functions: an index on it can be read and kept up by every program.
-# uses: VALUES PROVIDERS QUERIES
+# uses: VALUES PROVIDERS QUERIES plugin:sql_groups
 # defines: is_plain field_sql SqliteQuery add_functions
 
 _SWAPPED = (("0", "9"), ("1", "8"), ("2", "7"), ("3", "6"), ("4", "5"))
@@ -311,6 +312,13 @@ def _of_bytes(function: Callable[..., Any], encoding: str) -> Callable[..., Any]
     return of_bytes
 
 
+class _GroupSum:
+    """group_sum(key), which plugins/sql_groups.py has."""
+
+    def __new__(cls) -> Any:
+        return plugin("sql_groups").GroupSum()
+
+
 def add_functions(connection: sqlite3.Connection) -> None:
     """What statements of lists and views may call beside SQLite's own functions."""
     [(encoding,)] = connection.execute("pragma encoding")
@@ -320,6 +328,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
         ("fold_case", 1, fold_case),
     ):
         connection.create_function(name, count, _of_bytes(function, encoding), deterministic=True)
+    connection.create_aggregate("group_sum", 1, _GroupSum)
 
 
 # ==== 3. INDEXES =================================================================================================

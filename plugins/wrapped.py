@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from app import Json, Page, Query, Record, Records, Write
+from app import Json, Measure, Page, Query, Record, Records, Write
 
 # ==== 1. WRAPPED =================================================================================================
 # What reads is for those who build on it to change; commits go to the provider itself, which others open and close.
@@ -39,6 +39,9 @@ class Wrapped(Records):
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
         return self._records.facet(query, field, most)
+
+    def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
+        return self._records.groups(query, by, measures, most)
 
     def walk(self, query: Query) -> Iterator[Record]:
         return self._records.walk(query)

@@ -20,6 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import datetime
 from decimal import Decimal
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -1746,3 +1747,106 @@ def test_values_of_a_statement_are_counted_for_what_is_asked_of_its_rows(sales: 
     assert sales.facet_rows(Select(statement=VIEW), "region", 1) == [("nord", 2)]
     named = Select(statement="select key as \"a {0} ''b\" from sale")
     assert len(sales.facet_rows(named, "a {0} ''b", 100)) == 7
+
+
+# ---- groups
+
+
+AMOUNTS = (
+    1, 2, 2, 2.0, 0, -3, -0.1, 0.1, 0.2, 12.34, 1e300, 2**53 + 1, 2**63 - 1, -(2**63), 7, True, False, None, "7", "x",
+    [], {}, Decimal("0.1234567890123456789012345"), Decimal("-12345678901234567890.5"),
+)  # fmt: skip
+KINDS = ("a", "A", "ä", "a\u0308", "", "🌍", 1, 1.0, True, None, ["a"], "10", "9")
+LATER = {"2026-01-01T01:00:00+01:00": "2026-01-01T00:00:00Z", "2026-01-01T00:00:00z": "2026-01-01T00:00:00Z"}
+MOMENTS = (*LATER, *LATER.values(), "2025-12-31T23:30:00.5Z", "soon", None, 5)
+
+
+def some_amounts(seed: int, exact: bool) -> dict[str, app.Value]:
+    chance = random.Random(seed)
+    amounts = [a for a in AMOUNTS if exact or not (isinstance(a, Decimal) or (type(a) is int and abs(a) > 2**53))]
+    made = {}
+    for n in range(100):
+        value = {"kind": chance.choice(KINDS), "amount": chance.choice(amounts), "at": chance.choice(MOMENTS), "n": n % 3}
+        made[f"k{n:03d}"] = {name: one for name, one in value.items() if chance.random() < 0.9}
+    return made
+
+
+def moment(value: Any) -> Any:
+    """A date-time of MOMENTS as it is grouped: in UTC."""
+    return LATER.get(value, value) if isinstance(value, str) else value
+
+
+def plainly(value: Any) -> Any:
+    """A value by which equal ones are found: 1 is 1.0 and not true."""
+    return (type(value) is bool, isinstance(value, str), value)
+
+
+def order(value: Any) -> Any:
+    """Where find() puts a value among others."""
+    is_moment = isinstance(value, str) and value[:2] == "20"
+    rank = 0 if isinstance(value, bool) else 1 if is_moment else 3 if isinstance(value, str) else 2
+    number = Decimal(repr(value)) if isinstance(value, float) else value
+    return rank, value.replace("Z", "") if is_moment else number
+
+
+def measured(op: str, values: list[Any]) -> Any:
+    there = [one for one in values if one is not None]
+    plain = [one for one in there if not isinstance(one, list | dict)]
+    counted = [one for one in there if isinstance(one, int | float | Decimal) and not isinstance(one, bool)]
+    numbers = [Fraction(repr(one) if isinstance(one, float) else one) for one in counted]
+    if op == "count":
+        return len(there)
+    if op in ("min", "max"):
+        return (min if op == "min" else max)(plain, key=order, default=None)
+    return None if not numbers else sum(numbers) if op == "sum" else sum(numbers) / len(numbers)
+
+
+def same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, Fraction):
+        exact = Fraction(repr(found) if isinstance(found, float) else found)
+        return exact == expected or (isinstance(found, float) and found == float(expected))
+    return plainly(found) == plainly(expected)
+
+
+MEASURES = [
+    *(app.Measure(op, "amount") for op in ("count", "sum", "avg", "min", "max")), app.Measure("count", "id"),
+    app.Measure("sum", "n"), app.Measure("max", "at"), app.Measure("min", "at"), app.Measure("sum", "version"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_groups_are_those_of_a_model(records: Any, seed: int) -> None:
+    values = some_amounts(seed, records.exact_integers)
+    store(records, [Insert("t", key, value) for key, value in values.items()])
+    query = Query("t", (Condition("n", "ne", 2),), instants=frozenset({"at"}))
+    there = [
+        value | {"at": moment(value.get("at")), "id": key, "version": 1}
+        for key, value in values.items()
+        if value.get("n") != 2
+    ]
+    for by in ((), ("kind",), ("at",), ("kind", "n"), ("amount",)):
+        expected: dict[Any, list[app.Value]] = {} if by else {(): []}
+        for value in there:
+            key = tuple(value.get(name) for name in by)
+            if not any(isinstance(one, list | dict) for one in key):
+                expected.setdefault(tuple(map(plainly, key)), []).append(value)
+        found = records.groups(query, by, MEASURES, 1000)
+        assert len(found) == len(expected)
+        for row in found:
+            group = expected[tuple(map(plainly, row[: len(by)]))]
+            for one, result in zip(MEASURES, row[len(by) :], strict=True):
+                assert same(result, measured(one.op, [value.get(one.field) for value in group])), (one, row)
+
+
+def test_groups_are_bounded_searched_and_of_what_is_there(records: Any) -> None:
+    count = [app.Measure("count", "id"), app.Measure("sum", "n")]
+    assert records.groups(Query("t"), ("n",), count, 10) == []
+    assert [tuple(one) for one in records.groups(Query("t"), (), count, 10)] == [(0, None)]
+    store(records, [Insert("t", f"k{n}", {"n": n, "name": f"Straße {n}"}) for n in range(5)])
+    with pytest.raises(app.TooLarge, match="more than 4 groups: narrow"):
+        records.groups(Query("t"), ("n",), count, 4)
+    assert len(records.groups(Query("t"), ("n",), count, 5)) == 5
+    searched = Query("t", search="STRASSE 3", search_fields=("name",))
+    assert [tuple(one) for one in records.groups(searched, ("name",), count, 1)] == [("Straße 3", 1, 3)]
+    with pytest.raises(app.BadRequest, match="is no measure"):
+        records.groups(Query("t"), (), [app.Measure("median", "n")], 1)

@@ -1,0 +1,159 @@
+"""Groups of records in SQL: the database filters, makes sort keys and groups by them; for SQLite also an exact sum."""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+import app
+from app import CompiledQuery, Json, Measure, Query, QueryTimeout, TooLarge
+
+if TYPE_CHECKING:
+    from plugins import groups as rules
+else:
+    rules = app.plugin("groups")
+
+# ==== 1. STATEMENT ===============================================================================================
+# One statement over the keys of each record, which an inner one computes once: a limit keeps databases from computing them
+# again for each measure.
+# uses: ERRORS VALUES plugin:groups
+# defines: Grouping
+
+
+class Grouping(ABC):
+    """What is asked of a query's records, as SQL round an SqlQuery and back again."""
+
+    fence: str  # keeps an inner statement apart from the outer one
+
+    def __init__(self, by: Sequence[str], measures: Sequence[Measure], most: int) -> None:
+        self.by, self.measures, self.most = by, measures, most
+
+    @abstractmethod
+    def _number(self, sql: Any, name: str) -> str:
+        """A column of the inner statement with what _sum takes of a field."""
+
+    @abstractmethod
+    def _sum(self, column: str) -> str:
+        """How many numbers there are in a column of a group and, behind a space, their exact sum; null without any."""
+
+    def statement(self, sql: Any) -> str:
+        """The statement; `sql` is an SqlQuery."""
+        instants = sql.compiled.query.instants
+        named = dict.fromkeys([*self.by, *(one.field for one in self.measures)])
+        keys = {name: f"k{n}" for n, name in enumerate(named)}
+        inner = [f"coalesce({sql._column(name, name in instants)}, '') as {key}" for name, key in keys.items()]
+        summed = dict.fromkeys(one.field for one in self.measures if one.op in ("sum", "avg"))
+        numbers = {name: f"n{n}" for n, name in enumerate(summed)}
+        inner += [f"{self._number(sql, name)} as {column}" for name, column in numbers.items()]
+        found = [keys[name] for name in self.by]
+        ways = {"count": self._count, "min": self._least, "max": self._greatest}
+        for one in self.measures:
+            way = ways.get(one.op)
+            found.append(way(keys[one.field]) if way else self._sum(numbers[one.field]))
+        begin, some = sql._begin(), f"select {', '.join(inner) or '1'} from {sql._from} {self.fence}"  # noqa: S608
+        whole = f"{begin}select {', '.join(found) or '1'} from ({some}) as satchel_keys"  # noqa: S608
+        if not self.by:
+            return whole
+        columns = ", ".join(found[: len(self.by)])
+        kept = " and ".join(f"{column} <> 'z'" for column in found[: len(self.by)])
+        return f"{whole} group by {columns} having {kept} limit {self.most + 1}"
+
+    @staticmethod
+    def _count(key: str) -> str:
+        return f"sum(case when {key} > '' then 1 else 0 end)"
+
+    @staticmethod
+    def _least(key: str) -> str:
+        return f"min(case when {key} > '' and {key} < 'z' then {key} end)"
+
+    @staticmethod
+    def _greatest(key: str) -> str:
+        return f"max(case when {key} < 'z' then {key} end)"
+
+    def answer(self, rows: Sequence[Sequence[Any]]) -> list[Sequence[Json]]:
+        """What Records.groups() gives, of what the statement gave."""
+        if len(rows) > self.most:
+            raise rules.too_many(self.most)
+        if not rows and not self.by:  # there is no such table
+            rows = [[None] * len(self.measures)]
+        return [self._group(row) for row in rows]
+
+    def _group(self, row: Sequence[Any]) -> Sequence[Json]:
+        shown = [rules.shown_value(key or "") for key in row[: len(self.by)]]
+        for one, found in zip(self.measures, row[len(self.by) :], strict=True):
+            if one.op == "count":
+                shown.append(int(found or 0))
+            elif one.op in ("min", "max"):
+                shown.append(rules.shown_value(found or ""))
+            else:
+                shown.append(_sum_of(one.op, found))
+        return tuple(shown)
+
+
+def _sum_of(op: str, found: str | None) -> Json:
+    if found is None:
+        return None
+    count, _, text = found.partition(" ")
+    exact = Decimal(text)
+    if not exact.is_finite():
+        raise TooLarge("the numbers are too far apart to be added up exactly")
+    return rules.number_of(exact) if op == "sum" else rules.mean_of(exact, int(count))
+
+
+# ==== 2. SQLITE ==================================================================================================
+# SQLite's own sums are of 64 bits, or not exact.
+# uses: ERRORS VALUES PROVIDERS STATEMENT plugin:groups
+# defines: GroupSum groups
+
+
+class _SqliteGrouping(Grouping):
+    fence = "limit -1"
+
+    def _number(self, sql: Any, name: str) -> str:
+        return sql._column(name, name in sql.compiled.query.instants)  # type: ignore[no-any-return]
+
+    def _sum(self, column: str) -> str:
+        return f"group_sum({column})"
+
+
+class GroupSum:
+    """group_sum(key) in SQLite."""
+
+    def __init__(self) -> None:
+        self._total = rules.Total()
+        self.step = self._total.add
+
+    def finalize(self) -> str | None:
+        if not self._total.count:
+            return None
+        try:
+            return f"{self._total.count} {self._total.exact()}"
+        except TooLarge:
+            return f"{self._total.count} nan"
+
+
+def groups(provider: Any, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
+    """What Records.groups() promises, of an SqlProvider."""
+    grouping = _SqliteGrouping(by, measures, most)
+    query = query._replace(after="", order_by=())
+    if (counted := _counted(provider, query, grouping)) is not None:
+        return grouping.answer(counted)
+    try:
+        rows = provider._rows(CompiledQuery(query), grouping.statement, time.monotonic() + rules.GROUPS_S)
+    except QueryTimeout as error:
+        raise rules.too_long() from error
+    return grouping.answer(rows)
+
+
+def _counted(provider: Any, query: Query, grouping: Grouping) -> list[Sequence[Json]] | None:
+    """The groups of one field whose records are only counted, if that is kept beside the table."""
+    plain = len(grouping.by) == 1 and all(one == Measure("count", "id") for one in grouping.measures)
+    if not plain or grouping.by[0] in query.instants:
+        return None
+    found: Iterable[tuple[str, int]] | None = provider._counts.facet(query, grouping.by[0], grouping.most + 1)
+    if found is None:
+        return None
+    return [(key, *[count] * len(grouping.measures)) for key, count in found if key != "z"]
