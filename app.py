@@ -6575,7 +6575,7 @@ class Form(Resource):
 
     def listing(self, query: Query, asked: ListQuery, request: Request, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
-        names, columns = tuple(column.name for column in columns), self.titled(columns)
+        names, columns = plugin("reading").needed(columns, request.page), self.titled(columns)
         row, place = partial(self._row, names), self.address
         count = self.store.count(query) if asked.wants_count else None
         if request.whole:
@@ -6950,7 +6950,7 @@ class View(Resource):
     def _form_columns(self, form: Form) -> tuple[Column, ...]:
         known = {column.name: column for column in form.columns}
         chosen = self.config.columns or {name: {} for name in known if name != "version"}
-        return tuple(known[name]._replace(title=one.get("title") or known[name].title) for name, one in chosen.items())
+        return tuple(plugin("reading").dressed(known[name], one) for name, one in chosen.items())
 
     def seen_by(self, caller: Caller) -> View:
         form = self.source.seen_by(caller) if isinstance(self.source, Form) else self.source
@@ -6959,7 +6959,7 @@ class View(Resource):
     def handle(self, request: Request, scope: Scope) -> Plan:
         page = {
             "title": self.title, "note": self.config.note, "fields": tuple(self.params.values()),
-            "search": request.params.get("_q", ""),
+            "search": request.params.get("_q", ""), "view": self, "request": request,
         }  # fmt: skip
         try:
             table = self.rows(request)

@@ -8,15 +8,19 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
+import app
 from app import Column, Json
 
 if TYPE_CHECKING:
+    from plugins import column_formats, reading
     from plugins.locale import Locale
+else:
+    column_formats, reading = app.plugin("column_formats"), app.plugin("reading")
 
 # ==== 1. CELLS ===================================================================================================
 # A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column is
 # written at once for all rows, and the template gets the rows as one text.
-# uses: VALUES plugin:locale
+# uses: VALUES plugin:column_formats plugin:locale plugin:reading
 # defines: target files Cell Rows
 
 _SCHEMES = ("http", "mailto:")  # what the addresses begin with that `target` lets through
@@ -67,20 +71,23 @@ class Rows:
     ) -> None:
         self._columns, self._rows, self._locale, self._url = columns, list(rows), locale, url
         self._records, self._ending, self._moves = records and url(records), ending, moves
+        self._leads = next((place for place, one in enumerate(columns) if not one.link), None)  # the column that leads there
 
     def __len__(self) -> int:
         return len(self._rows)
 
     def __iter__(self) -> Iterator[list[Cell]]:
         for row in self._rows:
-            cells = [self._cell(column, row[column.name]) for column in self._columns]
-            if self._records:
-                cells[0] = cells[0]._replace(text=cells[0].text or "—", href=self._record_href(row))
+            cells = [self._cell(column, row) for column in self._columns]
+            if self._records and self._leads is not None:
+                first = cells[self._leads]
+                cells[self._leads] = first._replace(text=first.text or "—", href=self._record_href(row))
             yield cells
 
-    def _cell(self, column: Column, value: Json) -> Cell:
-        text = _short(self._locale.show(column, value))
-        return Cell(text, target(self._url, value), _is_numeric(column, value), column.format)
+    def _cell(self, column: Column, row: Mapping[str, Json]) -> Cell:
+        value = row[column.name]
+        href = reading.linked(column.link, self._url)(row) if column.link else target(self._url, value)
+        return Cell(_short(self._locale.show(column, value)), href, _is_numeric(column, value), column.format)
 
     def _record_href(self, row: Mapping[str, Json]) -> str:
         return self._records + quote(str(row["id"]), safe="") + self._ending
@@ -88,8 +95,8 @@ class Rows:
     @property
     def html(self) -> str:
         columns = [self._column(column) for column in self._columns]
-        if self._records:
-            columns[0] = self._leading(self._columns[0])
+        if self._records and self._leads is not None:
+            columns[self._leads] = self._leading(self._columns[self._leads])
         if self._moves and self._moves.are_there:
             columns.insert(self._moves.after(self._columns), self._moving(self._columns[0]))
         return "\n".join(["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)])
@@ -97,7 +104,11 @@ class Rows:
     def _column(self, column: Column) -> list[str]:
         """The HTML of a column's cells, one for each row."""
         values = [row[column.name] for row in self._rows]
-        return _markup(column, values, self._texts(column, values), _targets(self._url, values))
+        return _markup(column, values, self._texts(column, values), self._hrefs(column, values))
+
+    def _hrefs(self, column: Column, values: Sequence[Json]) -> list[str]:
+        """Where the cells of a column lead; [] if none leads anywhere."""
+        return list(map(reading.linked(column.link, self._url), self._rows)) if column.link else _targets(self._url, values)
 
     def _leading(self, column: Column) -> list[str]:
         """The HTML of the cells which lead to the records of the rows."""
@@ -138,11 +149,14 @@ def _markup(column: Column, values: Sequence[Json], texts: Sequence[str], hrefs:
 
 def _begins(column: Column, values: Sequence[Json], texts: Sequence[str]) -> list[str]:
     """The tags that cells begin with: how wide one is, and whether it is a number."""
-    kind = _escaped([column.format])[0]
+    kind = _escaped([column.format.partition(":")[0]])[0]
     short, long, number = (f'      <td class="{width}{kind}">' for width in ("", "long ", "num "))
     if column.badges:
-        badges = [column.badges.get(value, "") if isinstance(value, str) else "" for value in values]
-        return [f'      <td class="{" ".join(filter(None, (kind, badge)))}">' for badge in badges]
+        badges = [column.badges.get(reading.word(value), "") for value in values]
+        classes = [f"state {badge}".rstrip() if text else "" for text, badge in zip(texts, badges, strict=True)]
+        return [f'      <td class="{class_}">' for class_ in classes]
+    if kind in column_formats.NUMERIC:
+        return [number] * len(values)
     begins = [long if len(text) > _LONG else short for text in texts]
     kinds = set(map(type, values))
     if column.titles or kinds <= _NO_NUMBERS:

@@ -22,6 +22,7 @@ else:
 # ==== 1. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:controls plugin:move_pages plugin:pages
+#          plugin:reading
 # defines: shown
 
 
@@ -32,8 +33,8 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         page = controls.with_inputs(page, exchange.locale)
     again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
     is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
-    records = page["records_at"] + "/" if is_records else ""
-    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if records else ()
+    records = app.plugin("reading").records_of(response)
+    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
     columns = [column for column in table.columns if column.name not in unsaid]
     moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
     headings = [_heading(exchange, here, again, column) for column in columns]
@@ -41,12 +42,12 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
         headings.insert(moves.after(columns), heading)
     filters, faults = _filter(way, exchange, page, again), page.get("faults", ())
-    state, may_create = pages.list_state(exchange), records and Action.CREATE in page["may"]
-    ending = "?" + urlencode({"_list": state}) if state else ""
+    state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
+    ending = "?" + urlencode({"_list": state}) if state and is_records else ""
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **filters,
         "empty": _empty_words(page, again, exchange.locale.t),
-        "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if records else [(page["title"], "")]),
+        "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
         "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
         "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
         "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # ==== 1. LOCALE ==================================================================================================
 # One object for a site's language and zone: it writes values for people and reads what they type, with every doubt said.
-# uses: VALUES CONTRACTS plugin:catalogue plugin:fields plugin:instants plugin:options
+# uses: VALUES CONTRACTS plugin:catalogue plugin:column_formats plugin:fields plugin:instants plugin:options
 # defines: parse_rfc3339 Locale no_formula
 
 # The decimal mark of each language and how it writes a date (CLDR 46); a region that differs has a line of its own. All
@@ -59,10 +59,6 @@ _MONEY: Mapping[str, str] = {
 }  # fmt: skip
 _SIGNS: Mapping[str, str] = {"EUR": "€", "USD": "$", "GBP": "£", "JPY": "¥", "INR": "₹", "ILS": "₪", "KRW": "₩", "TRY": "₺",
                              "UAH": "₴", "PLN": "zł", "CZK": "Kč", "BRL": "R$", "VND": "₫"}  # fmt: skip
-_DIGITS: Mapping[str, int] = {  # behind the mark, where they are not two (ISO 4217)
-    **dict.fromkeys("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX VND VUV XAF XOF XPF".split(), 0),
-    **dict.fromkeys("BHD IQD JOD KWD LYD OMR TND".split(), 3),
-}  # fmt: skip
 # What stands before and after a percentage: nothing and the sign alone, where no line says something else.
 _PERCENT: Mapping[str, tuple[str, str]] = {
     **dict.fromkeys("be bg bs ca cs da de es et fi gl hr hu is lt lv mk nb nn no pl ro".split(), ("", "\u00a0%")),
@@ -83,7 +79,7 @@ _OWN_TITLES = {"id": "Id", "version": "Version", "created_at": "Created", "creat
 }  # of columns that every record has  # fmt: skip
 _NUMBERS = frozenset({int, float, Decimal})  # bool is none of them
 _DAY = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
-_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})")
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]+)?([Zz]|[+-][0-9]{2}:[0-9]{2})?")
 
 _V = TypeVar("_V")
 _YEAR_1_S = datetime(1970, 1, 1).toordinal() * 86_400
@@ -133,6 +129,7 @@ class Locale:
         # Lists show the same days and moments again and again: when each record was made, on every look at it.
         self.write_date = lru_cache(2048)(self._write_date)
         self.write_date_time = lru_cache(2048)(self._write_date_time)
+        self._writers: dict[str, Callable[[Any], str]] = {"": self.write_number}  # of numbers, by the format of a column
 
     @cached_property
     def t(self) -> Any:
@@ -173,7 +170,13 @@ class Locale:
             return str(self.t("common.damaged", value=value, reason=self.t.said(value.reason)))
         if value in column.titles:
             return column.titles[value]
-        return "" if value is None else self.write_number(value)
+        return "" if value is None else self._writer(column.format)(value)
+
+    def _writer(self, format_: str) -> Callable[[Any], str]:
+        """What writes the numbers of a column with this format."""
+        if format_ not in self._writers:
+            self._writers[format_] = plugin("column_formats").writer(self, format_) or self.write_number
+        return self._writers[format_]
 
     def texts(self, column: Column, values: Sequence[Json]) -> list[str]:
         """What show() says of each of the values of one column; quick with texts and numbers."""
@@ -184,11 +187,12 @@ class Locale:
         written: Callable[[str], str] = _on_a_page
         if column.format in ("date", "date-time"):
             written = self.write_date if column.format == "date" else self.write_date_time
+        number = self._writer(column.format)
 
         def write(value: Json) -> str:
             if type(value) is str:
                 return written(value)
-            return self.write_number(value) if type(value) in _NUMBERS else self.show(column, value)
+            return number(value) if type(value) in _NUMBERS else self.show(column, value)
 
         return list(map(write, values))
 
@@ -319,15 +323,26 @@ class Locale:
     def write_money(self, value: Json, currency: str) -> str:
         """An amount with the sign of its currency (an ISO 4217 code) where the language puts it; no digit is lost."""
         amount = Decimal(str(value))
-        digits = _DIGITS.get(currency, 2)
+        digits = plugin("column_formats").DIGITS.get(currency, 2)
         exponent = amount.as_tuple().exponent
         if isinstance(exponent, int) and exponent > -digits:
             amount = amount.quantize(Decimal(1).scaleb(-digits))
-        whole, _, fraction = f"{abs(amount):f}".partition(".")
-        text = self.write_count(int(whole)) + (self._mark + fraction if fraction else "")
+        return "-" * (amount < 0) + self._with_sign(self.write_places(abs(amount)), currency)
+
+    def _with_sign(self, text: str, currency: str) -> str:
         sign, place = _SIGNS.get(currency, currency), _of_language(_MONEY, self.lang) or "after"
         gap = "\u00a0" if place != "before" or sign[-1].isalpha() else ""
-        return ("-" if amount < 0 else "") + (f"{text}{gap}{sign}" if place == "after" else f"{sign}{gap}{text}")
+        return f"{text}{gap}{sign}" if place == "after" else f"{sign}{gap}{text}"
+
+    def money_pattern(self, digits: str, currency: str) -> str:
+        """The number format of a spreadsheet for amounts with such `digits`, whose marks it writes as its reader does."""
+        before, _, after = self._with_sign("\0", currency).partition("\0")
+        return (before and f'"{before}"') + digits + (after and f'"{after}"')
+
+    def write_places(self, number: Decimal) -> str:
+        """A number for people with all the digits that it has behind its mark, and those before it in groups."""
+        whole, _, fraction = f"{abs(number):f}".partition(".")
+        return "-" * (number < 0) + self.write_count(int(whole)) + (self._mark + fraction if fraction else "")
 
     # -- dates and times
 
@@ -375,14 +390,18 @@ class Locale:
         return re.sub(r"(\.[0-9]+?)0+(?![0-9])", r"\1", local.isoformat()).replace("+00:00", "Z")
 
     def local(self, text: str) -> datetime | None:
-        """A stored date-time by the clocks of this zone; None if it is not one that they can show."""
+        """A stored date-time by the clocks of this zone; None if it is not one that they can show. One without an offset, as
+        databases give them, is of UTC."""
         try:
-            return datetime.fromisoformat(text.upper()).astimezone(self.zone) if _MOMENT.fullmatch(text) else None
+            moment = datetime.fromisoformat(text.upper()) if _MOMENT.fullmatch(text) else None
+            return moment and (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(self.zone)
         except (ValueError, OverflowError):
             return None
 
     def _write_date(self, text: str) -> str:
-        """An ISO date for people; any other text as it is."""
+        """An ISO date, or the day of a date-time in this zone, for people; any other text as it is."""
+        if local := None if _DAY.fullmatch(text) else self.local(text):
+            text = local.date().isoformat()
         found = _DAY.fullmatch(text)
         return self._date.format(y=found[1], m=found[2], d=found[3]) if found else text
 

@@ -40,7 +40,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:reading
 # defines: SqlView
 
 
@@ -111,10 +111,10 @@ class SqlView(View):
         """Columns with their declared titles; a column of numbers in these rows is a number."""
         columns = []
         for index, name in enumerate(names):
-            title = self.config.columns.get(name, {}).get("title") or name.replace("_", " ").capitalize()
             types = {type(row[index]) for row in rows} - {type(None)}
             numeric = bool(types) and types <= _NUMBERS
-            columns.append(Column(name, str(title), "number" if numeric else "string"))
+            found = Column(name, name.replace("_", " ").capitalize(), "number" if numeric else "string")
+            columns.append(plugin("reading").dressed(found, self.config.columns.get(name, {})))
         return tuple(columns)
 
 

@@ -96,6 +96,7 @@ def test_a_site_s_own_table_goes_through_rows_and_cells(tmp_path: Path) -> None:
     token = site.token(roles=["staff"])
     site.send("/forms/leave", {"day": "2026-01-31", "days": 1.5, "address": "https://example.org/a"}, token)
     page = site.get("/views/waiting", token, Accept="text/html").text
+    [record] = site.get("/forms/leave/records", token).json["items"]
     site.close()
-    assert page.startswith("1 First day\n<2026-01-31||False|date>\n<1.5||True|>\n"), page
+    assert page.startswith(f"1 First day\n<2026-01-31|/forms/leave/records/{record['id']}|False|date>\n<1.5||True|>\n"), page
     assert "<https://example.org/a|https://example.org/a|False|>" in page
