@@ -74,6 +74,7 @@ class States:
         self.field, self.initial = said["field"], said["initial"]
         self.moves = tuple(filter(None, map(_parsed, said["moves"])))
         self.names = state_names(said)
+        self._steps = _steps(self.initial, self.moves)
         self.titles = {one: said["titles"].get(one) or _as_words(one) for one in self.names}
         self.badges = {one: badge for one, badge in said["badges"].items() if badge != "none"}
         own = FieldConfig(**_usual() | {
@@ -116,11 +117,30 @@ class States:
     def is_final(self, state: Any) -> bool:
         return not self.from_(state)
 
+    def leads_on(self, move: Move) -> bool:
+        """Whether a move is work that waits: it leads further from the beginning, or is for others than those who brought
+        the record there. Who decided may take it back, and need not."""
+        if self._steps.get(move.target, 0) > self._steps.get(move.source, 0):
+            return True
+        brought = {role for one in self.moves if one.target == move.source for role in one.roles}
+        return not brought.issuperset(move.roles)
+
 
 def _usual() -> Value:
     """The settings of a field that says nothing."""
     usual, folder = settings_of(FieldConfig), Path()
     return {one.attribute: None if one.default is None else one.read(one.default, folder) for one in usual}
+
+
+def _steps(initial: str, moves: Sequence[Move]) -> dict[str, int]:
+    """How many moves each state is from the initial one, by the shortest way."""
+    steps = {initial: 0}
+    for source in (reached := [initial]):  # which grows
+        for one in moves:
+            if one.source == source and one.target not in steps:
+                steps[one.target] = steps[source] + 1
+                reached.append(one.target)
+    return steps
 
 
 def _as_words(state: str) -> str:

@@ -88,7 +88,8 @@ def _of_moves(states: States, caller: Caller, place: str, *, is_own: bool = Fals
     whose record it is alone: others may do it, and need not."""
     waits = dict.fromkeys(
         one.source for one in states.moves
-        if one.is_open_to(caller, f"{place}/x") and (one.roles or is_own or one.target != states.initial)
+        if one.is_open_to(caller, f"{place}/x")
+        and (states.leads_on(one) if one.roles else is_own or one.target != states.initial)
     )  # fmt: skip
     return [{f"{states.field}__in": ",".join(waits)}] if waits else []
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -336,6 +337,24 @@ def test_a_circle_of_moves_is_fine(tmp_path: Path) -> None:
     for to in ("lent", "new", "lent"):
         assert move(site, made, to).data["status"] == to
     site.close()
+
+
+@pytest.mark.parametrize(
+    ("moves", "waits"),
+    [
+        (["a>b:hr", "b>c:hr"], {"a": ["b"], "b": ["c"]}),  # each step is work, whoever made the one before
+        (["a>b:hr", "b>a:hr", "a>c:hr", "b>c:hr"], {"a": ["b", "c"]}),  # who decided may take it back
+        (["a>b:hr", "b>c:boss", "c>b:hr"], {"a": ["b"], "b": ["c"], "c": ["b"]}),  # it was given back to others
+    ],
+)
+def test_a_decision_that_can_be_taken_back_waits_for_nobody(moves: list[str], waits: dict[str, list[str]]) -> None:
+    said = {"field": "status", "initial": "a", "moves": moves, "titles": {}, "badges": {}}
+    states = app.plugin("states").States(SimpleNamespace(name="x", states=said), {})
+    found: dict[str, list[str]] = {}
+    for one in states.moves:
+        if states.leads_on(one):
+            found.setdefault(one.source, []).append(one.target)
+    assert found == waits
 
 
 def test_the_description_for_programs_has_the_move_where_there_are_states(site: Site, tmp_path: Path) -> None:
