@@ -6316,6 +6316,7 @@ _FORM_PARTS: Mapping[str, str] = {
     "import": "form_import",
     "mine": "mine",
     "options": "option_controls",
+    "several": "several",
 }
 _RECORD_PARTS: Mapping[str, str] = {"move": "moves", "history": "history", "comments": "comments"}
 
@@ -6343,6 +6344,7 @@ class Form(Resource):
         Endpoint("import/ID", (Action.READ, Action.CREATE), choices=True),  # a file that a page has staged
         Endpoint("records", (Action.READ, Action.CREATE)),
         Endpoint("options/FIELD"),  # what can be chosen in it
+        Endpoint("several", (Action.READ, Action.UPDATE), posts=Action.UPDATE),  # of its records at once
         Endpoint("drafts", (Action.READ, Action.CREATE)),
         Endpoint("drafts/ID", (Action.READ, Action.UPDATE, Action.DELETE), posts=Action.UPDATE),
         Endpoint("records/ID", (Action.READ, Action.UPDATE, Action.DELETE), patches=True),
@@ -9248,7 +9250,8 @@ _ASKED_FOR_LATE = (
     *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
-    *("import_pages", "mine", "move_pages", "moves", "option_controls", "row_rules", "unfit", "waiting", "xlsx"),
+    *("import_pages", "mine", "move_pages", "moves", "option_controls", "row_rules", "several", "several_pages"),
+    *("unfit", "waiting", "xlsx"),
 )
 
 

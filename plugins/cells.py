@@ -68,9 +68,10 @@ class Rows:
         records: str = "",
         ending: str = "",  # of the addresses of records
         moves: Any = None,  # what moves a record on (plugins/move_pages.py), in a cell at the end of each row
+        boxes: Any = None,  # what chooses rows (plugins/several_pages.py), in a cell at the beginning of each
     ) -> None:
         self._columns, self._rows, self._locale, self._url = columns, list(rows), locale, url
-        self._records, self._ending, self._moves = records and url(records), ending, moves
+        self._records, self._ending, self._moves, self._boxes = records and url(records), ending, moves, boxes
         self._leads = next((place for place, one in enumerate(columns) if not one.link), None)  # the column that leads there
 
     def __len__(self) -> int:
@@ -99,6 +100,8 @@ class Rows:
             columns[self._leads] = self._leading(self._columns[self._leads])
         if self._moves and self._moves.are_there:
             columns.insert(self._moves.after(self._columns), self._moving(self._columns[0]))
+        if self._boxes:
+            columns.insert(0, self._boxes.html(self._rows, _escaped(self._names(self._columns[0]))))
         return "\n".join(["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)])
 
     def _column(self, column: Column) -> list[str]:
@@ -121,8 +124,12 @@ class Rows:
 
     def _moving(self, first: Column) -> list[str]:
         """The HTML of the cells that move the records of the rows on."""
-        names = [text or "—" for text in self._texts(first, [row[first.name] for row in self._rows])]
-        return [f'<td class="act">{self._moves.html(row, name)}</td>\n' for row, name in zip(self._rows, names, strict=True)]
+        pairs = zip(self._rows, self._names(first), strict=True)
+        return [f'<td class="act">{self._moves.html(row, name)}</td>\n' for row, name in pairs]
+
+    def _names(self, first: Column) -> list[str]:
+        """What the rows are called by their first cells."""
+        return [text or "—" for text in self._texts(first, [row[first.name] for row in self._rows])]
 
     def _texts(self, column: Column, values: Sequence[Json]) -> list[str]:
         texts = self._locale.texts(column, values)

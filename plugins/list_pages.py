@@ -22,7 +22,7 @@ else:
 # ==== 1. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:controls plugin:move_pages plugin:pages
-#          plugin:reading
+#          plugin:reading plugin:several_pages
 # defines: shown
 
 
@@ -37,6 +37,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
     columns = [column for column in table.columns if column.name not in unsaid]
     moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
+    boxes = app.plugin("several_pages").Boxes(exchange, response) if is_records else None
     headings = [_heading(exchange, here, again, column) for column in columns]
     if moves and moves.are_there:
         heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
@@ -44,11 +45,12 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     filters, faults = _filter(way, exchange, page, again), page.get("faults", ())
     state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
     ending = "?" + urlencode({"_list": state}) if state and is_records else ""
+    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **filters,
         "empty": _empty_words(page, again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
-        "rows": cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves),
+        "rows": rows, "several": boxes,
         "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
         "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
         "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",

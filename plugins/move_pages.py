@@ -180,7 +180,7 @@ class Cells:
 # ==== 2. AFTERWARDS ==============================================================================================
 # What comes after a move: the page it was made on, which says what was done, or the record, which says why not.
 # uses: ERRORS VALUES RUNNERS RESOURCES STANDING plugin:catalogue plugin:comments plugin:pages plugin:unsent
-# defines: afterwards refused shown_again
+# defines: afterwards refused shown_again words
 
 
 def afterwards(exchange: Exchange, response: Response) -> str:
@@ -213,10 +213,10 @@ def refused(exchange: Exchange, shown_by: pages.Pages, path: tuple[str, ...], er
         return drafts.refused(draft, error)
     exchange.subject = response.caller.subject
     if is_said:
-        words = app.plugin("comments").words(exchange, error)
+        why = app.plugin("comments").words(exchange, error)
     else:
-        words = _words(exchange, response, error, drafts.form.text("to"))
-    answer = _page(exchange, shown_by, draft, response, words, error.status)
+        why = words(exchange, response, error, drafts.form.text("to"))
+    answer = _page(exchange, shown_by, draft, response, why, error.status)
     answer.headers += error_headers(error)
     return answer
 
@@ -244,7 +244,7 @@ def _page(exchange: Exchange, shown_by: pages.Pages, draft: Any, response: Respo
     return pages.page_answer(status, shown_by.show(exchange, response))
 
 
-def _words(exchange: Exchange, response: Response, error: AppError, target: str) -> str:
+def words(exchange: Exchange, response: Response, error: AppError, target: str) -> str:
     """Why the record was not moved."""
     t = cast("Words", exchange.locale.t)
     if isinstance(error, Conflict | PreconditionFailed | IdempotencyConflict):

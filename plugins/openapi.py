@@ -499,6 +499,7 @@ class Description:
         self._lookups(one, base)
         self._import(f"{base}/import")
         self._drafts(name, schema, f"{base}/drafts")
+        self._several(name, one["states"], f"{base}/several")
         self._history(record, f"{base}/records/{{id}}/history")
         if one.get("comments"):
             self._comments(name, f"{base}/records/{{id}}/comments")
@@ -566,6 +567,31 @@ class Description:
                 "move", "move a record to another state", moved, _params(*_CHANGING), body=_content(ref(move))
             ),
         }
+
+    def _several(self, name: str, states: Sequence[str], path: str) -> None:
+        """What moves or deletes several records at once."""
+        row = _object({"id": _KEY, "version": _COUNT | {"minimum": 1}}, ["id"], additionalProperties=False)
+        rows = {"type": "array", "items": {"anyOf": [_KEY, row]}, "minItems": 1, "maxItems": 1000}
+        comment = _TEXT | {"maxLength": 2000, "pattern": _PLAIN}
+        ways = [_object({"do": {"const": "delete"}, "rows": rows}, ["do", "rows"], additionalProperties=False)]
+        if states:
+            move = {"do": {"const": "move"}, "rows": rows, "to": _TEXT | {"enum": list(states)}, "comment": comment}
+            ways.append(_object(move, ["do", "rows", "to"], additionalProperties=False))
+        left = _object({"id": _TEXT, "status": _COUNT, "code": _TEXT, "detail": _TEXT})
+        done = {"type": "array", "items": _object({"id": _TEXT, "name": _TEXT})}
+        report = self._schema(
+            name, "Report", _object({"asked": _COUNT, "done": done, "left": {"type": "array", "items": left}})
+        )
+        of = [_parameter("_of", _TEXT | {"enum": ["mine"]}, words="of one's own records alone")]
+        told = {"200": _answer("what became of each", _content(ref(report)))}
+        facts = _object({"do": {"type": "array", "items": _TEXT}, "most_rows": _COUNT})
+        self.paths[path] = {
+            "get": self._operation("several_facts", "what can be done", {"200": _answer("the facts", _content(facts))}, of),
+            "post": self._operation(
+                "several", "move or delete several records", told, [*of, *_params("IdempotencyKey")],
+                body=_content({"anyOf": ways}),
+            ),
+        }  # fmt: skip
 
     def _history(self, record: str, path: str) -> None:
         """What was changed in a record; and what brings an earlier version back."""

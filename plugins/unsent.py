@@ -110,7 +110,7 @@ _PEOPLE, _TOKENS = "admin/people", "admin/tokens"
 def is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
     """Whether what is typed for it is kept when it is refused."""
     if resource.startswith("forms/"):
-        return len(path) < 3 or path[2] != "history"
+        return path[:1] != ("several",) and (len(path) < 3 or path[2] != "history")
     return len(path) < {_PEOPLE: 2, _TOKENS: 1}.get(resource, 0)
 
 

@@ -24,7 +24,7 @@ const tooLarge = (form) => {
 // A form is sent once: the second click of a double click does nothing.
 document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post") return;
+  if (form.method !== "post" || "again" in form.dataset) return;
   if (form.dataset.sent || tooLarge(form)) return event.preventDefault();
   form.dataset.sent = "yes";
   for (const button of form.querySelectorAll("button")) button.setAttribute("aria-disabled", "true");
@@ -293,4 +293,21 @@ if (later) {
   const wait = () => { clearTimeout(timer); timer = setTimeout(save, 2000); };
   for (const kind of ["input", "change", "click"]) later.addEventListener(kind, wait);
   later.addEventListener("submit", () => { clearTimeout(timer); stop?.abort(); });
+}
+
+// The box of all rows ticks each of them, and how many are ticked stands beside what can be done with them.
+const several = document.querySelector("form[data-again]");
+if (several) {
+  const all = several.querySelector("[data-all]"), told = several.querySelector("[data-told]");
+  const boxes = [...document.querySelectorAll("td.box input")];
+  const count = () => {
+    const n = boxes.filter((one) => one.checked).length;
+    if (all) all.checked = n === boxes.length;
+    told.textContent = n ? told.dataset.told.replace("{n}", n) : told.dataset.none;
+  };
+  document.addEventListener("change", (event) => {
+    if (event.target === all) for (const one of boxes) one.checked = all.checked;
+    if (event.target === all || boxes.includes(event.target)) count();
+  });
+  window.addEventListener("pageshow", count);
 }

@@ -36,11 +36,18 @@ narrowed = page.search or any(chosen)
 %   end
 </form>
 % end
+% rows = page.rows.html
+% if page.rows and page.several:
+%   include('_several.tpl', bar=page.several.bar)
+% end
 % if page.rows:
 <div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
 <table class="data">
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
+%   if page.several:
+    <th class="box" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
+%   end
 %   for column in page.columns:
     <th scope="col" class="{{'num' if column.numeric else ''}}"
 %     if column.sorted:
@@ -56,7 +63,7 @@ narrowed = page.search or any(chosen)
 %   end
   </tr></thead>
   <tbody>
-{{!page.rows.html}}
+{{!rows}}
   </tbody>
 </table>
 </div>

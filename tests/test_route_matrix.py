@@ -77,7 +77,8 @@ class Operation(NamedTuple):
 
     @property
     def action(self) -> str:
-        if self.type == "forms" and self.method == "POST" and self.inside.endswith(("/move", "/history", "drafts/x")):
+        updates = ("/move", "/history", "drafts/x", "several")
+        if self.type == "forms" and self.method == "POST" and self.inside.endswith(updates):
             return "update"
         return ACTIONS.get(self.method, "read")
 
@@ -99,6 +100,8 @@ class Operation(NamedTuple):
             return {"create", "update"}  # what can be chosen, for whoever may choose it
         if self.type == "forms" and self.inside.endswith("/move"):
             return {"read", "update"} | ({"create"} if is_mine else set())  # whose role has a move is seen later
+        if self.type == "forms" and self.inside == "several" and action == "update":
+            return {"read", "update", "delete"}  # each row is judged by itself
         if self.type == "forms" and self.inside.partition("/")[0] == "drafts":
             return {"create"}  # of whoever may submit
         if self.type == "forms" and self.inside.endswith("/comments"):

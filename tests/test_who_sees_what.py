@@ -76,12 +76,18 @@ WRITES: list[Any] = [
     {"who": "x", "state": "done"}, [{"who": "x"}, {"who": "x", "created_by": "bo"}], [{"who": "x", "salary": 4711}], {},
     {"to": "done", "comment": "x"}, {"version": 1},
 ]  # fmt: skip
+SEVERAL: list[Any] = [
+    {"do": "delete", "rows": ["ID"]}, {"do": "move", "rows": ["ID", "x"], "to": "done", "comment": "x"}, {"do": "move"},
+    {"do": "move", "rows": [{"id": "ID", "version": 2}], "to": "new"},
+    {"do": "delete", "rows": [{"id": "ID", "version": 1}]},
+]  # fmt: skip
 # What stands at each place inside a form, and what is sent there; [] where nothing can be sent.
 INSIDE = {
     "": WRITES, "import": WRITES, "import/ID": WRITES, "options/FIELD": [],
     "drafts": WRITES, "drafts/ID": WRITES, "records": WRITES, "records/ID": WRITES, "records/ID/move": WRITES,
     "records/ID/comments": WRITES, "mine/ID/comments": WRITES,
     "records/ID/history": WRITES, "records/ID/FIELD": [], "records/ID/FIELD/N": [],
+    "several": SEVERAL,
     "mine": [], "mine/ID": WRITES, "mine/ID/move": WRITES, "mine/ID/history": WRITES, "mine/ID/FIELD": [],
     "mine/ID/FIELD/N": [],
 }  # fmt: skip
@@ -144,11 +150,21 @@ class Offices:
     def places(self, key: str) -> Iterator[tuple[str, str, list[Any]]]:
         """Each (method, address, what is sent) inside the form, for this record."""
         for one in app.Form.endpoints:
-            sent = INSIDE[one.path]
+            sent = with_id(INSIDE[one.path], key)
             for field in ("paper", "papers", "verdict", "salary") if "FIELD" in one.path else ("",):
                 inside = one.path.replace("ID", key).replace("FIELD", field).replace("/N", "/0")
                 for method in app.methods_of(one):
                     yield method, "/".join(filter(None, ("/forms/leave", inside))), sent
+
+
+def with_id(bodies: Any, key: str) -> Any:
+    """What is sent, with the record's id where ID stands in it."""
+    return json.loads(json.dumps(bodies).replace('"ID"', json.dumps(key)))
+
+
+def deletes(place: tuple[str, str, Any]) -> bool:
+    """Whether what is done there may take the record away, and comes last."""
+    return place[0] == "DELETE" or "/several" in place[1]
 
 
 def told(reply: Reply) -> str:
@@ -209,7 +225,7 @@ def test_no_write_changes_or_tells_of_what_is_not_there_for_its_writer(tmp_path:
     before, own = offices.stored(offices.bo), offices.stored(offices.ann)
     hidden = ("salary", "remark", "verdict", "grade", "created_by", "created_at")
     for key in (offices.bo, offices.ann):
-        for method, address, bodies in sorted(offices.places(key), key=lambda one: one[0] == "DELETE"):
+        for method, address, bodies in sorted(offices.places(key), key=deletes):
             for body in bodies if method in ("POST", "PUT", "PATCH") else [None]:
                 for more in ({}, {"If-Match": '"2"'}, {"If-None-Match": "*"}, {"Idempotency-Key": f"k{next(numbers)}"}):
                     if method in ("GET", "HEAD", "OPTIONS"):
@@ -247,8 +263,8 @@ def test_no_message_tells_or_does_what_no_route_would(tmp_path: Path, name: str)
     for one, key, field in itertools.product(app.Form.endpoints, (offices.bo, offices.ann), ("paper", "verdict")):
         words = {"ID": key, "FIELD": field, "N": "0"}
         path = tuple(words.get(part, part) for part in one.path.split("/") if part)
-        for action, body in itertools.product(one.actions, INSIDE[one.path] or [None]):
-            if (name, action) == ("manager", "delete"):
+        for action, body in itertools.product(one.actions, with_id(INSIDE[one.path], key) or [None]):
+            if name == "manager" and (action == "delete" or (one.path == "several" and body["do"] == "delete")):
                 continue
             try:
                 data = None if action in ("read", "delete") else body
