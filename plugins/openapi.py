@@ -571,11 +571,11 @@ class Description:
     def _several(self, name: str, states: Sequence[str], path: str) -> None:
         """What moves or deletes several records at once."""
         row = _object({"id": _KEY, "version": _COUNT | {"minimum": 1}}, ["id"], additionalProperties=False)
-        rows = {"type": "array", "items": {"anyOf": [_KEY, row]}, "minItems": 1, "maxItems": 1000}
+        rows: Value = {"type": "array", "items": {"anyOf": [_KEY, row]}, "minItems": 1, "maxItems": 1000}
         comment = _TEXT | {"maxLength": 2000, "pattern": _PLAIN}
         ways = [_object({"do": {"const": "delete"}, "rows": rows}, ["do", "rows"], additionalProperties=False)]
         if states:
-            move = {"do": {"const": "move"}, "rows": rows, "to": _TEXT | {"enum": list(states)}, "comment": comment}
+            move: Value = {"do": {"const": "move"}, "rows": rows, "to": _TEXT | {"enum": list(states)}, "comment": comment}
             ways.append(_object(move, ["do", "rows", "to"], additionalProperties=False))
         left = _object({"id": _TEXT, "status": _COUNT, "code": _TEXT, "detail": _TEXT})
         done = {"type": "array", "items": _object({"id": _TEXT, "name": _TEXT})}
