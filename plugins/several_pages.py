@@ -90,7 +90,7 @@ def _action(exchange: Exchange, form: Form, records_at: str, **more: str) -> str
 # Moves and deletions are asked for once more, by name; what is done goes on to the list, which says so, unless something was
 # not done: then a page says what, and why.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES BOXES plugin:move_pages plugin:pages plugin:several
-# defines: asked back_to
+# defines: back_to asked
 
 _MOST_TOLD = 200  # rows whose reason is looked up; the others are told in the words of programs
 
