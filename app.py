@@ -1833,8 +1833,8 @@ class Provider(Extension, ABC):
         return isinstance(self, contract)
 
     def create(self, tables: Mapping[str, Sequence[Query]], bar: Any = None) -> list[str]:
-        """Makes what first use does not make (these tables, a bucket, indexes that take long), for `server check --create`.
-        Returns what it made, in words; [] if nothing was missing. `bar` is that of plugins/copy.py."""
+        """Makes what first use does not (these tables, a bucket, slow indexes), for `server check --create`; returns what in
+        words. `bar` is that of plugins/copy.py."""
         return []
 
 
@@ -1855,8 +1855,7 @@ class Records(Provider):
     def find(self, query: Query) -> Page:
         """At most query.limit records in order, fewer if they fill PAGE_BYTES, and the cursor of what follows.
         Following the cursors repeats and skips no record, whatever is inserted or deleted meanwhile. Raises BadRequest if
-        the cursor is another query's, Unsupported if the backend cannot order or filter so.
-        """
+        the cursor is another query's, Unsupported if the backend cannot order or filter so."""
 
     def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
         """What `text_of` makes of the records that find() gives, and its cursor. Of one record it always makes the same."""
@@ -1892,8 +1891,7 @@ class Records(Provider):
     def commit(self, writes: Sequence[Write]) -> list[Record]:
         """Does all writes durably, or none. Returns a record for each, in order; of a Delete with version 0 and no value.
         Of N racing inserts of a key one wins. An empty list does nothing. Raises Conflict with the index of the first write
-        whose precondition fails, Invalid if a key occurs twice, Unsupported for several writes if it is not `atomic`.
-        """
+        whose precondition fails, Invalid if a key occurs twice, Unsupported for several writes if it is not `atomic`."""
 
     def mark(self) -> Any:
         """What differs after every commit, whichever process made it; None if that is not known more cheaply than get()."""
@@ -1932,6 +1930,7 @@ class Blobs(Provider):
 
     lists: bool = True  # scan() and is_folder() work; if not, they raise Unsupported
     renames: bool = True  # move() is one step that keeps the etag; if not, it copies and removes
+    makes_folders: bool = True  # make_folder() and remove_folder() work; if not, they raise Unsupported
     keeps_folders: bool = False  # a folder that another program made stays, and is listed, while it is empty
     frees_folders: bool = True  # an emptied folder's path may become a file; if not, publishing there raises Conflict
 
@@ -1946,21 +1945,18 @@ class Blobs(Provider):
     @abstractmethod
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
         """`length` bytes from `start`, or all; of the same blob to the end, even if it is replaced meanwhile.
-        Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`.
-        """
+        Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`."""
 
     @abstractmethod
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         """Stores bytes durably without making them visible. If `chunks` raises, nothing is left. A chunk may be kept.
-        `path` is where they will be published, if that is known: a store that builds objects in place may begin there.
-        """
+        `path` is where they will be published, if that is known: a store that builds objects in place may begin there."""
 
     @abstractmethod
     def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """Makes staged bytes the blob at `path`, durably, whole or not at all.
         Of N racing publishes with the same condition one wins. Raises PreconditionFailed, leaving the bytes staged, if the
-        present etag is not `if_match`, or with `if_none_match` if something is there.
-        """
+        present etag is not `if_match`, or with `if_none_match` if something is there."""
 
     @abstractmethod
     def discard(self, staged: Staged) -> None:
@@ -1970,12 +1966,19 @@ class Blobs(Provider):
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         """What lies below the folder `prefix` ("" is the root), in order, after the path `after`.
         With `deep` every blob; without it the entries of that one folder, with sub-folders as Folder. What cannot be read
-        is listed as Unseen, and the rest still follows.
-        """
+        is listed as Unseen, and the rest still follows."""
 
     @abstractmethod
     def remove(self, path: str, *, if_match: str | None = None) -> None:
         """Removes a blob. Raises NotFound if it is missing, PreconditionFailed if its etag is not `if_match`."""
+
+    @abstractmethod
+    def make_folder(self, path: str) -> None:
+        """Makes an empty folder, which stays until remove_folder(). Raises Conflict if it is there or below a file."""
+
+    @abstractmethod
+    def remove_folder(self, path: str) -> None:
+        """Removes an empty folder, whoever made it. Raises NotFound if there is none, Conflict if something is in it."""
 
     @abstractmethod
     def move(self, source: str, target: str) -> Blob:
@@ -1998,8 +2001,7 @@ class Queries(Provider):
     def select(self, select: Select) -> Rows:
         """Runs the statement, which cannot write whatever it says, and streams its rows. Bytes become base64 text.
         Raises BadRequest if where or order_by names an unknown column, ConfigError if the statement is wrong; also while
-        streaming, QueryTimeout after timeout_s and TooLarge beyond max_rows.
-        """
+        streaming, QueryTimeout after timeout_s and TooLarge beyond max_rows."""
 
     def count_rows(self, select: Select, most: int | None = None) -> int:
         """How many rows select() would give without its limit and offset, or `most` if there are more."""
@@ -2055,11 +2057,10 @@ class Change(NamedTuple):
 
 class Plan(NamedTuple):
     """What a resource wants done and answered; App.handle does it. The steps run first. `respond` then gets the blobs that
-    they published, and the changes are committed together with their audit entries; if that fails, what the steps published
-    is removed. `cleanup` comes last, and may fail without failing the request. Steps without changes are a file operation,
-    which is audited by an intent and an outcome. `action` is what an update turned out to be; None if it is its own. `also`
-    are writes of the site's own tables that are committed with the changes, and have no audit entries. The entries of the
-    changes keep the `comment`, if there is one. With `beside` all writes are of tables that lie where audit entries do."""
+    they published, and the changes are committed together with their audit entries, which keep the `comment`; if that fails,
+    what the steps published is removed. `cleanup` comes last; it may fail without failing the request. Steps without changes
+    are a file operation, audited by an intent and an outcome. `action` is what an update turned out to be, if it is another.
+    `also` are writes of the site's own tables, without audit entries. With `beside` all tables lie with audit entries."""
 
     respond: Callable[[Sequence[Blob]], Response]
     changes: Sequence[Change] = ()
@@ -2083,8 +2084,7 @@ class Scope(NamedTuple):
 
 
 class Endpoint(NamedTuple):
-    """A path inside a resource, and what may be done there. In `path` a word in capitals stands for any one segment, PATH
-    for one or more."""
+    """A path inside a resource, and what may be done there. A word in capitals stands for any segment, PATH for many."""
 
     path: str
     actions: tuple[Action, ...] = (Action.READ,)
@@ -7857,10 +7857,56 @@ class SqliteDatabase(Provider):
             connection.execute("release job")
 
 
-class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
+class _SqliteBlobs(SqliteDatabase, Blobs):
+    """The blobs of a database, which plugins/sql_files.py keeps."""
+
+    @cached_property
+    def _files(self) -> Blobs:
+        return cast(Blobs, plugin("sql_files").SqliteFiles(self))
+
+    def stat(self, path: str) -> Blob | None:
+        return self._files.stat(path)
+
+    def is_folder(self, path: str) -> bool:
+        return self._files.is_folder(path)
+
+    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
+        return self._files.read(path, start, length, if_match)
+
+    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
+        return self._files.stage(chunks, path)
+
+    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
+        return self._files.publish(staged, path, if_match=if_match, if_none_match=if_none_match)
+
+    def discard(self, staged: Staged) -> None:
+        self._files.discard(staged)
+
+    keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
+
+    def make_folder(self, path: str) -> None:
+        self._files.make_folder(path)
+
+    def remove_folder(self, path: str) -> None:
+        self._files.remove_folder(path)
+
+    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
+        return self._files.scan(prefix, deep=deep, after=after)
+
+    def remove(self, path: str, *, if_match: str | None = None) -> None:
+        self._files.remove(path, if_match=if_match)
+
+    def move(self, source: str, target: str) -> Blob:
+        return self._files.move(source, target)
+
+    def sweep(self, now: float) -> None:
+        self._files.sweep(now)
+
+
+class SqlProvider(_SqliteBlobs, Records, Queries):
     """An SQLite database with a table of key, version and data for each table of records.
 
-    How it keeps blobs and answers statements stands in plugins/sql_files.py and sql_views.py, imported when needed.
+    How it answers statements stands in plugins/sql_views.py, imported when needed.
     """
 
     kind = "sql"
@@ -8093,44 +8139,6 @@ class SqlProvider(SqliteDatabase, Records, Blobs, Queries):
         after = next_version(write, version)
         connection.execute(sql, (after, text, write.key))
         return Record(write.key, after, write.value)
-
-    # -- blobs
-
-    @cached_property
-    def _files(self) -> Blobs:
-        return cast(Blobs, plugin("sql_files").SqliteFiles(self))
-
-    def stat(self, path: str) -> Blob | None:
-        return self._files.stat(path)
-
-    def is_folder(self, path: str) -> bool:
-        return self._files.is_folder(path)
-
-    def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
-        return self._files.read(path, start, length, if_match)
-
-    def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
-        return self._files.stage(chunks, path)
-
-    def publish(self, staged: Staged, path: str, *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
-        return self._files.publish(staged, path, if_match=if_match, if_none_match=if_none_match)
-
-    def discard(self, staged: Staged) -> None:
-        self._files.discard(staged)
-
-    keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
-
-    def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
-        return self._files.scan(prefix, deep=deep, after=after)
-
-    def remove(self, path: str, *, if_match: str | None = None) -> None:
-        self._files.remove(path, if_match=if_match)
-
-    def move(self, source: str, target: str) -> Blob:
-        return self._files.move(source, target)
-
-    def sweep(self, now: float) -> None:
-        self._files.sweep(now)
 
     # -- queries
 

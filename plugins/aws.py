@@ -14,7 +14,7 @@ UpdateContinuousBackups.
 from __future__ import annotations
 
 import hashlib
-import heapq
+import io
 import itertools
 import json
 import random
@@ -36,20 +36,20 @@ import app
 from app import Blob, Blobs, CompiledQuery, Delete, Folder, Insert, Page, Query, Record, Records, Setting, Staged, Write
 
 if TYPE_CHECKING:
-    from plugins import web_client
+    from plugins import s3_listing, web_client
 else:
-    web_client = app.plugin("web_client")
+    s3_listing, web_client = app.plugin("s3_listing"), app.plugin("web_client")
 
 # ==== 1. AWS =====================================================================================================
 # Records on DynamoDB and blobs on S3, over one client of boto3 a service and process; with it the way to boto3 that
 # plugins/sqs.py shares: a Session makes clients, a Service calls them, one table says what their errors mean.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:web_client plugin:working
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:s3_listing plugin:web_client plugin:working
 # defines: Provider:aws Sleep ATTEMPTS RETRY_S PAUSE_S LONGEST_PAUSE_S BREAKS ACTIVE_S SWEEP_AFTER_S MOST_WRITES
 #          MOST_ITEM_BYTES MOST_COMMIT_BYTES MOST_SORTED_PAGES PART KEY VERSION DATA TABLE_KEY ALL MIB MOST_ANSWER_BYTES
 #          PART_BYTES READ_BYTES HIDDEN STAGED WRITE_ID THROTTLED Denied BadCredentials Missing Rejected REFUSALS
 #          EXPLAINED Refused Busy Broken error_code error_status refuse_other_answers Held bound_answers Service Session
 #          Aws table_name quoted table_of behind_prefix wanted_keys key_span in_key_order item_version DynamoRecords
-#          part_bytes Object NoBytes S3Reader Upload S3Blobs gone page_entries is_path by_path AwsProvider
+#          part_bytes Object NoBytes S3Reader Upload S3Blobs gone AwsProvider
 
 Sleep = Callable[[float], None]
 ATTEMPTS = 10
@@ -1244,8 +1244,8 @@ class S3Blobs(Aws, Blobs):
         inside = f"{prefix}/" if prefix else ""
         start = {"StartAfter": after} if after > inside else {}
         pages = self._listed(inside, **start, **({} if deep else {"Delimiter": "/"}))
-        found = (entry for page in pages for entry in page_entries(page))
-        entries = found if deep else by_path(found, len(inside), self._holds)
+        found = (entry for page in pages for entry in s3_listing.page_entries(page))
+        entries = found if deep else s3_listing.by_path(found, len(inside), self._holds)
         return (entry for entry in entries if entry.path > after and not self._is_hidden(entry.path))
 
     def remove(self, path: str, *, if_match: str | None = None) -> None:
@@ -1262,6 +1262,21 @@ class S3Blobs(Aws, Blobs):
             )
         except Refused as refused:
             raise app.PreconditionFailed(f"{path} was changed meanwhile") from refused
+
+    def make_folder(self, path: str) -> None:
+        """As the console of S3 makes one: an object without bytes, whose key ends in a slash."""
+        if self._head(self._key(path)):
+            raise app.Conflict(f"{path} exists already")
+        self._check_place(path)
+        self._s3("making a folder", "put_object", Key=path + "/", Body=io.BytesIO())
+
+    def remove_folder(self, path: str) -> None:
+        keys = [item["Key"] for item in next(self._listed(self._key(path) + "/", MaxKeys=2)).get("Contents", ())]
+        if not keys:
+            raise app.NotFound(f"there is no folder {path}")
+        if keys != [path + "/"]:
+            raise app.Conflict(f"{path} is not empty")
+        self._s3("removing a folder", "delete_object", Key=path + "/")
 
     def move(self, source: str, target: str) -> Blob:
         blob = app.need_blob(source, self.stat(source))
@@ -1321,61 +1336,6 @@ class S3Blobs(Aws, Blobs):
 
 def gone() -> app.NotFound:
     return app.NotFound("the staged bytes are gone: they were published, discarded or left for a day")
-
-
-def page_entries(page: Mapping[str, Any]) -> Iterator[Blob | Folder]:
-    """Files and folders of a page of a listing in S3's order, in which a folder has a slash behind it."""
-    files = ((item["Key"], item) for item in page.get("Contents", ()))
-    folders = ((item["Prefix"], None) for item in page.get("CommonPrefixes", ()))
-    for key, item in heapq.merge(files, folders, key=lambda pair: pair[0]):
-        path = key if item else key[:-1]
-        if is_path(path):
-            yield (
-                Blob(path, item["Size"], int(item["LastModified"].timestamp()), item["ETag"].strip('"'))
-                if item
-                else Folder(path)
-            )
-
-
-def is_path(path: str) -> bool:
-    """Whether a caller could name it: other programs may have put other keys into the bucket."""
-    try:
-        return bool(path) and app.check_path(path.split("/")) == path
-    except app.BadRequest:
-        return False
-
-
-def by_path(entries: Iterable[Blob | Folder], start: int, is_folder: Callable[[str], bool]) -> Iterator[Blob | Folder]:
-    """Entries of one folder, whose names begin at `start`, in the order of their paths.
-
-    S3 sorts the folder b as "b/", so behind the file "b.txt", which is to come after it. An entry therefore waits until
-    S3 has passed the slash of every beginning of its name that may be a folder: signs before "/" are what it waits for.
-    Where over 1,000 wait, S3 is asked whether that folder exists.
-    """
-    waiting: list[tuple[str, int, Blob | Folder]] = []
-    number = itertools.count()  # other programs can have made a path both
-    early: set[str] = set()  # folders that were asked about: those that exist stand in line already
-    absent: set[str] = set()
-
-    def awaited(path: str) -> str:
-        ends = (i for i in range(start + 1, len(path)) if path[i] < "/" and path[:i] not in early and path[:i] not in absent)
-        return path[: next(ends, 0)]
-
-    for entry in entries:
-        at = entry.path + "/" * isinstance(entry, Folder)
-        while waiting:
-            folder = awaited(waiting[0][0])
-            if folder and folder + "/" >= at:
-                if len(waiting) <= 1000:
-                    break
-                (early if is_folder(folder) else absent).add(folder)
-                if folder in early:
-                    heapq.heappush(waiting, (folder, next(number), Folder(folder)))
-                continue
-            yield heapq.heappop(waiting)[2]
-        if entry.path not in early or isinstance(entry, Blob):
-            heapq.heappush(waiting, (entry.path, next(number), entry))
-    yield from (heapq.heappop(waiting)[2] for _ in range(len(waiting)))
 
 
 class AwsProvider(DynamoRecords, S3Blobs):

@@ -837,13 +837,7 @@ class FileProvider(FolderRecords, Blobs):
     def _put(self, path: str, source: str, place: str, *, alone: bool = False, leaves: str = "") -> Blob:
         """Make the folders above a place and rename a file to it, durably, as in the folder that it `leaves`; what was there
         comes back if that fails. Conflict if one of the folders is a file."""
-        missing, made, folder = [], [], os.path.dirname(place)
-        while not os.path.isdir(folder):
-            if os.path.lexists(folder):
-                raise Conflict(f"a part of {path} is a file and no folder")
-            missing.append(folder)
-            folder = os.path.dirname(folder)
-        aside = self._copied_aside(place)
+        missing, made, aside = self._missing_above(place, path), list[str](), self._copied_aside(place)
         try:
             for name in reversed(missing):
                 with suppress(FileExistsError):  # another program was faster: it is not ours to remove
@@ -864,6 +858,48 @@ class FileProvider(FolderRecords, Blobs):
         for name in made:
             self._mark(name)
         return need_blob(path, self._blob(path, os.stat(place)))
+
+    @staticmethod
+    def _missing_above(place: str, path: str) -> list[str]:
+        """The folders above a place that are not there, the innermost first. Conflict if one is a file."""
+        missing, folder = [], os.path.dirname(place)
+        while not os.path.isdir(folder):
+            if os.path.lexists(folder):
+                raise Conflict(f"a part of {path} is a file and no folder")
+            missing.append(folder)
+            folder = os.path.dirname(folder)
+        return missing
+
+    def make_folder(self, path: str) -> None:
+        with self._locked("making a folder"):
+            place = self._place(path)
+            if os.path.lexists(place):
+                raise Conflict(f"{path} exists already")
+            missing = self._missing_above(place, path)
+            for name in reversed(missing):
+                os.mkdir(name)
+                self._mark(name)  # of the folder itself nothing is noted, so it stays when it is empty
+            os.mkdir(place)
+            for name in (place, *missing):
+                sync_folder(os.path.dirname(name))
+
+    def remove_folder(self, path: str) -> None:
+        self.reserve.give(partial(self._remove_folder, path))
+
+    def _remove_folder(self, path: str) -> None:
+        with self._locked("removing a folder"):
+            place = self._place(path, last_link=False)
+            if not os.path.isdir(place) or os.path.islink(place):
+                raise NotFound(f"there is no folder {path}")
+            try:
+                os.rmdir(place)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                raise Conflict(f"{path} is not empty") from error
+            sync_folder(os.path.dirname(place))
+            self._marker(place).unlink(missing_ok=True)
+            self._prune_durably(os.path.dirname(place))
 
     def _copied_aside(self, place: str) -> str:
         """Another name for the file at a place, among staged bytes; "" if there is none, or the file system has no links."""

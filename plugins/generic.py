@@ -867,6 +867,7 @@ def linked_names(page: str) -> list[ListedName]:
 class ServiceBlobs(Blobs):
     """Files of a service. Preconditions that it does not check are checked here, among the threads of this process."""
 
+    makes_folders = False
     service: Service
 
     @property
@@ -1042,6 +1043,12 @@ class ServiceBlobs(Blobs):
                 raise NotFound(f"there is no file {path}")
             if not answer.is_success:
                 raise self.service.refusal(context, answer)
+
+    def make_folder(self, path: str) -> None:
+        raise Unsupported(f"{self.service.name}: no folders are made there: put a file into one")
+
+    def remove_folder(self, path: str) -> None:
+        raise Unsupported(f"{self.service.name}: no folders are removed there: one goes with its last file")
 
     def move(self, source: str, target: str) -> Blob:
         """In one step with MOVE. Without it, the copy is there before the original goes, and is removed if that does not."""

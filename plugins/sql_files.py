@@ -168,7 +168,7 @@ class SqlFiles(ABC):
                 connection.execute("delete from _blobs where path = ?", (path,))
                 self._replace(connection, present)
             blob = Blob(path, staged.size_bytes, self.clock(), staged.id)
-            self._place(connection, blob)
+            self._place(connection, path, blob.etag, blob.size_bytes, blob.modified_at)
             return blob
 
         return self._and_drop(self.submit(work))
@@ -201,11 +201,11 @@ class SqlFiles(ABC):
         for content in reversed(old):
             self._drop(content, math.inf)
 
-    def _place(self, connection: Any, blob: Blob) -> None:
-        """Add the blob and the folders above it; Conflict if one of those is a file."""
+    def _place(self, connection: Any, path: str, content: str | None, size_bytes: int, modified_at: float) -> None:
+        """Add a blob, or without content a folder, and the folders above it; Conflict if one of those is a file."""
         sql = "insert into _blobs (path, parent, content, size_bytes, modified_at) values (?, ?, ?, ?, ?)"
-        parent = blob.path.rpartition("/")[0]
-        connection.execute(sql, (blob.path, parent, blob.etag, blob.size_bytes, blob.modified_at))
+        parent = path.rpartition("/")[0]
+        connection.execute(sql, (path, parent, content, size_bytes, modified_at))
         while parent and not (present := self._blob_at(connection, parent)):
             folder, parent = parent, parent.rpartition("/")[0]
             connection.execute(sql, (folder, parent, None, 0, 0.0))
@@ -213,11 +213,12 @@ class SqlFiles(ABC):
             raise Conflict(f"{parent} is a file and no folder")
 
     def _take_away(self, connection: Any, path: str) -> None:
-        """Remove a blob's row and the folders that it leaves empty."""
+        """Remove a row, and the folders that it leaves empty unless somebody made them."""
+        stays = "select 1 from _blobs where parent = ? or path = ? and modified_at > 0 limit 1"
         while path:
             connection.execute("delete from _blobs where path = ?", (path,))
             path = path.rpartition("/")[0]
-            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
+            if connection.execute(stays, (path, path)).fetchone():
                 return
 
     def discard(self, staged: Staged) -> None:
@@ -284,13 +285,35 @@ class SqlFiles(ABC):
         self.prepare_files()
         self._and_drop(self.make_room(work))
 
+    def make_folder(self, path: str) -> None:
+        def work(connection: Any) -> None:
+            self.hold_tree(connection)
+            if self._blob_at(connection, path):
+                raise Conflict(f"{path} exists already")
+            self._place(connection, path, None, 0, self.clock())
+
+        self.prepare_files()
+        self.submit(work)
+
+    def remove_folder(self, path: str) -> None:
+        def work(connection: Any) -> None:
+            self.hold_tree(connection)
+            if not isinstance(self._blob_at(connection, path), Folder):
+                raise NotFound(f"there is no folder {path}")
+            if connection.execute("select 1 from _blobs where parent = ? limit 1", (path,)).fetchone():
+                raise Conflict(f"{path} is not empty")
+            self._take_away(connection, path)
+
+        self.prepare_files()
+        self.make_room(work)
+
     def move(self, source: str, target: str) -> Blob:
         def work(connection: Any) -> Blob:
             self.hold_tree(connection)
             blob = need_blob(source, self._blob_at(connection, source))._replace(path=target)
             if self._blob_at(connection, target):
                 raise Conflict(f"{target} exists already")
-            self._place(connection, blob)
+            self._place(connection, target, blob.etag, blob.size_bytes, blob.modified_at)
             self._take_away(connection, source)
             return blob
 
@@ -311,8 +334,8 @@ create table if not exists _chunks (content text not null, number integer not nu
     primary key (content, number));
 create table if not exists _loose (content text primary key not null, size_bytes integer not null, expires_at real not null);
 """
-"""A row of _blobs without content is a folder. _loose are contents that no path has: staged, or, if size_bytes is negative,
-replaced."""
+"""A row of _blobs without content is a folder; one with a time was made as such, and stays while it is empty. _loose are
+contents that no path has: staged, or, if size_bytes is negative, replaced."""
 
 
 class SqliteFiles(SqlFiles):

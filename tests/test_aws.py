@@ -845,7 +845,7 @@ def test_a_listing_of_a_folder_is_in_the_order_of_paths_whatever_signs_are_in_na
 
     read: list[app.Blob | app.Folder] = []
     found, most_waiting = [], 0
-    for entry in module().by_path((read.append(e) or e for e in entries), 2, is_folder):
+    for entry in app.plugin("s3_listing").by_path((read.append(e) or e for e in entries), 2, is_folder):
         found.append(entry)
         most_waiting = max(most_waiting, len(read) - len(found))
     assert most_waiting <= 1002

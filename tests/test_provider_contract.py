@@ -1235,6 +1235,57 @@ def test_a_folder_that_another_program_made_is_listed_while_it_is_empty_and_stay
     assert list(blobs.scan()) == []
 
 
+def test_a_folder_that_was_made_stays_until_it_is_removed(blobs: Any) -> None:
+    if blobs.kind in OUR_KINDS:
+        assert blobs.makes_folders == (blobs.kind != "generic")
+    if not blobs.makes_folders:
+        for work in (blobs.make_folder, blobs.remove_folder):
+            with pytest.raises(app.Unsupported):
+                work("made")
+        return
+    blobs.make_folder("made/inner")
+    assert list(blobs.scan(deep=False)) == [app.Folder("made")]
+    assert list(blobs.again().scan("made", deep=False)) == [app.Folder("made/inner")]
+    assert list(blobs.scan()) == []
+    assert blobs.is_folder("made/inner")
+    blobs.write("made/inner/a", [b"1"])
+    blobs.write("file", [b"2"])
+    for path in ("made", "made/inner", "file", "file/below", "made/inner/a"):
+        with pytest.raises(app.Conflict):
+            blobs.make_folder(path)
+    with pytest.raises(app.Conflict):
+        blobs.write("made/inner", [b"3"])
+    for path in ("made", "made/inner"):
+        with pytest.raises(app.Conflict):
+            blobs.remove_folder(path)
+    for path in ("file", "no", "made/inner/a", "made/no"):
+        with pytest.raises(app.NotFound):
+            blobs.remove_folder(path)
+    blobs.move("made/inner/a", "b")
+    assert blobs.is_folder("made/inner"), "it was made, so it stays while it is empty"
+    blobs.again().remove_folder("made/inner")
+    assert not blobs.is_folder("made/inner")
+    assert not blobs.is_folder("made"), "nobody made this one: it was only on the way"
+    assert [entry.path for entry in blobs.scan(deep=False)] == ["b", "file"]
+
+
+def test_of_racing_makers_of_a_folder_one_wins(blobs: Any) -> None:
+    if not blobs.makes_folders or blobs.kind == "aws":  # which looks first, as for files
+        return
+    doors = [blobs, blobs.again(), blobs.again(), blobs.again()]
+
+    def make(door: Any) -> bool:
+        try:
+            door.make_folder("a/b")
+        except app.Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(make, doors)) == 1
+    assert list(blobs.scan("a", deep=False)) == [app.Folder("a/b")]
+
+
 def test_move_keeps_the_bytes_and_the_etag_and_never_overwrites(blobs: Any) -> None:
     blob = blobs.write("a", [b"1"])
     blobs.write("b", [b"2"])
