@@ -2325,7 +2325,7 @@ class Format(Configured, ABC):
     leaves the answer to JSON."""
 
     media: ClassVar[str]  # the media type that Accept names
-    subjects: ClassVar[frozenset[str]]  # what it writes, of "table" (lists) and "record" (anything else)
+    subjects: ClassVar[frozenset[str]]  # what it writes, of "table" (lists), "record" and "chart"
     whole: ClassVar[bool] = False  # it writes every row that was asked for, not a page of them, as a file to keep
     reads: ClassVar[frozenset[str]] = frozenset()  # media types of the bodies that load() takes
     for_people: ClassVar[bool] = False  # people read it: answers may hold what only pages offer (Request.page)

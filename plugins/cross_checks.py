@@ -10,8 +10,8 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, FormConfig, Resource
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:oidc plugin:proxy_sign_in plugin:reading plugin:renames plugin:row_rules plugin:states
-#          plugin:toml_advice
+# uses: ERRORS CONFIG plugin:charts plugin:oidc plugin:proxy_sign_in plugin:reading plugin:renames plugin:row_rules
+#          plugin:states plugin:toml_advice
 # defines: cross_checked
 
 _TAKEN = ("history", "move", "mine", "comments", "drafts", "import")  # no names of fields
@@ -39,6 +39,8 @@ class _Checks:
         for one in self.config.resources:
             place = _address_of(one).replace("/", ".")
             self.check_needed(place)
+            if isinstance(one, ViewConfig) and one.chart:
+                self.faults += plugin("charts").faults(one)
             if isinstance(one, ViewConfig) and one.source:
                 if one.source not in forms:
                     self.fault(f"{place}.from", f"names {one.source!r}, which is not a form{nearest(one.source, forms)}")

@@ -27,8 +27,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:fields plugin:lines plugin:options plugin:patterns plugin:reading
-#          plugin:row_rules plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:charts plugin:fields plugin:lines plugin:options plugin:patterns
+#          plugin:reading plugin:row_rules plugin:toml_advice
 # defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -170,6 +170,7 @@ def of_columns(view: View, form: Form) -> Iterator[Fault]:
             detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
             yield Fault(f"views.{view.name}.{key}", "configuration", detail)
     yield from plugin("reading").of_form(view, form, known)
+    yield from plugin("charts").faults(config, form)
     for one in config.where:
         values = one.value if one.op == "in" else [one.value]
         compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")

@@ -21,8 +21,8 @@ else:
 
 # ==== 1. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its order and its page.
-# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:controls plugin:move_pages plugin:pages
-#          plugin:reading plugin:several_pages
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:charts plugin:controls plugin:move_pages
+#          plugin:pages plugin:reading plugin:several_pages
 # defines: shown
 
 
@@ -48,6 +48,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **filters,
+        "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
         "empty": _empty_words(page, again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
         "rows": rows, "several": boxes,

@@ -36,6 +36,9 @@ narrowed = page.search or any(chosen)
 %   end
 </form>
 % end
+% if page.chart:
+%   include('_chart.tpl', chart=page.chart)
+% end
 % rows = page.rows.html
 % if page.rows and page.several:
 %   include('_several.tpl', bar=page.several.bar)

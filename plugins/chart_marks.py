@@ -1,0 +1,262 @@
+"""What pygal draws of a chart: its axes and its marks, told anew without all that pygal adds for pages with scripts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+from xml.etree.ElementTree import Element, SubElement
+
+import pygal
+from pygal.style import Style
+
+if TYPE_CHECKING:
+    from plugins.charts import Drawing
+
+# ==== 1. MARKS ===================================================================================================
+# The one place that imports pygal. It works out where things stand; classes, shapes and texts are ours.
+# uses: plugin:charts
+# defines: TEXT LETTER COLOURS Axes cut short words plot pie has_dots dot line shape
+
+TEXT, LETTER = 13, 7.0  # size of letters, and how wide they are on average
+COLOURS = 6
+_DOTS = 40  # places along x up to which lines have dots
+_SHAPES = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5L5 4H-5z", "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
+           "M0 5L5 -4H-5z", "M-4 -2h2.5v-2.5h3v2.5h2.5v4h-2.5v2.5h-3v-2.5h-2.5z")  # fmt: skip
+_STYLE = Style(label_font_size=TEXT, major_label_font_size=TEXT, font_family="sans-serif")
+
+
+class Axes(NamedTuple):
+    """What stands along the sides: (place, label) of y, and of x where that is no word."""
+
+    y: list[tuple[float, str]]
+    x: list[tuple[float, str]]
+
+
+class _Once:
+    """A chart that is drawn once. pygal looks for each attribute in a copy of the chart whenever it uses one, and spends
+    most of its time on that."""
+
+    __getattribute__ = object.__getattribute__
+    __setattr__ = object.__setattr__
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.__dict__.get("state") or self.__dict__["config"], name)
+
+    def _tooltip_data(self, *_: Any, **__: Any) -> None:
+        """No picture shows them."""
+
+    _static_value = _tooltip_data
+
+
+class _Bar(_Once, pygal.Bar):  # type: ignore[misc]
+    pass
+
+
+class _LyingBar(_Once, pygal.HorizontalBar):  # type: ignore[misc]
+    pass
+
+
+class _Stacked(_Once, pygal.StackedBar):  # type: ignore[misc]
+    pass
+
+
+class _LyingStacked(_Once, pygal.HorizontalStackedBar):  # type: ignore[misc]
+    pass
+
+
+class _Line(_Once, pygal.Line):  # type: ignore[misc]
+    pass
+
+
+class _Area(_Once, pygal.StackedLine):  # type: ignore[misc]
+    pass
+
+
+class _Points(_Once, pygal.XY):  # type: ignore[misc]
+    pass
+
+
+class _Pie(_Once, pygal.Pie):  # type: ignore[misc]
+    pass
+
+
+_KINDS: Mapping[str, type] = {
+    "bar": _Bar, "stacked": _Stacked, "line": _Line, "area": _Area, "lying bar": _LyingBar, "lying stacked": _LyingStacked,
+}  # fmt: skip
+
+
+def cut(text: str, letters: int) -> str:
+    return text if len(text) <= letters else text[: max(letters - 1, 1)].rstrip() + "…"
+
+
+def short(number: float) -> str:
+    """A coordinate: a tenth of a unit is less than anybody sees."""
+    return f"{number:.1f}".removesuffix(".0")
+
+
+def words(drawn: Drawing) -> list[str]:
+    """The labels along x; the points of a scatter chart may share one."""
+    return list(dict.fromkeys(drawn.labels)) if drawn.kind == "scatter" else drawn.labels
+
+
+# ---- what pygal draws
+
+
+def plot(drawn: Drawing, size: tuple[int, int], axes: Axes, labels: list[str], lies: bool) -> Element:
+    """The axes and marks of what has axes, in so much room. `labels` are those of words along x, "" where none is shown;
+    bars may lie."""
+    by_place = drawn.kind == "scatter" or (drawn.scale != "words" and (drawn.kind == "line" or len(drawn.series) == 1))
+    kind = _Points if by_place else _KINDS[f"lying {drawn.kind}" if lies else drawn.kind]
+    steps = [at for at, _ in axes.y]
+    chart: Any = kind(
+        width=size[0], height=size[1], margin=0, margin_left=10, margin_right=16, margin_top=6, margin_bottom=4,
+        show_legend=False, style=_STYLE, js=[], spacing=8, truncate_label=100, range=(steps[0], steps[-1]),
+        y_labels=[{"value": at, "label": label} for at, label in axes.y], show_dots=has_dots(drawn),
+        stroke=drawn.kind != "scatter", fill=drawn.kind == "area", allow_interruptions=drawn.kind == "line", dots_size=4,
+        print_values=False, disable_xml_declaration=True,
+    )  # fmt: skip
+    if by_place:
+        chart.x_labels = _labelled_places(drawn, axes, labels)
+    else:
+        chart.x_labels = labels[::-1] if lies else labels
+    for one in drawn.series:
+        values: list[Any] = [None if value is None else float(value) for value in one.values]
+        if by_place:
+            places = zip(_places(drawn), values, strict=True)
+            values = [(x, y) for x, y in places if y is not None or drawn.kind == "line"]
+        chart.add(one.title, values[::-1] if lies else values)
+    kind_drawn = "soft" if drawn.kind == "area" and len(drawn.series) == 1 else drawn.kind
+    return _retold(chart.render_tree(), kind_drawn, lies)
+
+
+def _places(drawn: Drawing) -> Sequence[float]:
+    if drawn.scale != "words":
+        return drawn.xs
+    at = {label: index for index, label in enumerate(words(drawn))}
+    return [at[label] for label in drawn.labels]
+
+
+def _labelled_places(drawn: Drawing, axes: Axes, labels: list[str]) -> list[dict[str, Any]]:
+    found = axes.x if drawn.scale != "words" else [(at, label) for at, label in enumerate(labels) if label]
+    return [{"value": at, "label": label} for at, label in found]
+
+
+def pie(values: Sequence[float], side: int) -> Element:
+    """The slices of a pie, in a square."""
+    chart: Any = _Pie(
+        width=side, height=side, margin=0, show_legend=False, style=_STYLE, js=[], inner_radius=0.5,
+        disable_xml_declaration=True,
+    )  # fmt: skip
+    for value in values:
+        chart.add("", value)
+    return _retold(chart.render_tree(), "pie", False)
+
+
+def has_dots(drawn: Drawing) -> bool:
+    """Whether each value has a mark: where there are few, or one would not be seen between two that are missing."""
+    if drawn.kind != "line":
+        return drawn.kind == "scatter"
+    return len(drawn.xs) <= _DOTS or any(_stands_alone(one.values) for one in drawn.series)
+
+
+def _stands_alone(values: Sequence[Any]) -> bool:
+    around = [None, *values, None]
+    return any(b is not None and a is None and c is None for a, b, c in zip(around, around[1:], around[2:], strict=False))
+
+
+def dot(index: int, x: float, y: float) -> Element:
+    """The mark of one value, whose shape tells its series, too."""
+    place = f"translate({short(x)} {short(y)})"
+    return Element("path", {"class": f"dot c{index % COLOURS}", "d": _SHAPES[index % len(_SHAPES)], "transform": place})
+
+
+def line(index: int, path: str) -> Element:
+    """The line of a series; its second round of colours is dashed."""
+    return Element("path", {"class": f"line c{index % COLOURS}" + " dashed" * (index >= COLOURS), "d": path})
+
+
+def shape(index: int, path: str, kind: str = "rect") -> list[Element]:
+    """The bars, the area or the slice of a series; its second round of colours is hatched."""
+    made = [Element("path", {"class": f"{kind} c{index % COLOURS}", "d": path})]
+    return [*made, Element("path", {"d": path, "fill": "url(#hatch)"})] if index >= COLOURS else made
+
+
+# ---- what is taken of pygal's drawing
+
+
+def _retold(tree: Any, kind: str, lies: bool) -> Element:
+    """The axes and marks that pygal laid out, with classes of ours and nothing else of its own."""
+    made = Element("g")
+    for group in tree.iter("g"):
+        classes = (group.get("class") or "").split()
+        if "plot" in classes:
+            place = _numbers(group.get("transform", "0 0"))
+            inner = Element("g", {"transform": f"translate({short(place[0])} {short(place[1])})"})
+            _retell_axes(inner, group, place[0], lies)
+            _retell_marks(inner, group, kind)
+            if len(inner):
+                made.append(inner)
+    return made
+
+
+def _retell_axes(made: Element, plot: Any, left: float, lies: bool) -> None:
+    for axis in (one for one in plot if "axis" in (one.get("class") or "").split()):
+        name = "x" if " x" in axis.get("class") else "y"
+        measures = (name == "x") is lies
+        told = SubElement(made, "g", {"class": "axis"})
+        for guides in axis.iter("g"):
+            for one in guides:
+                if one.tag == "path" and measures and "class" in one.attrib:
+                    is_zero = "guide" not in one.get("class").split()
+                    SubElement(told, "path", {"d": _rounded(one.get("d")), **({"class": "zero"} if is_zero else {})})
+                elif one.tag == "text" and one.text:
+                    _retell_label(told, one, name, left, plot)
+
+
+def _retell_label(made: Element, label: Any, axis: str, left: float, plot: Any) -> None:
+    x, half = float(label.get("x")), LETTER * len(label.text) / 2
+    if axis == "x":  # no half of a word outside of the picture
+        width = float(next(one for one in plot if one.tag == "rect").get("width"))
+        x = max(half - left + 4, min(x, width + 12 - half))
+    place = {"x": short(x), "y": short(float(label.get("y"))), "class": "middle" if axis == "x" else "end"}
+    SubElement(made, "text", place).text = label.text
+
+
+def _retell_marks(made: Element, plot: Any, kind: str) -> None:
+    for group in (one for one in plot if "series" in (one.get("class") or "").split()):
+        index = int(re.search(r"serie-(\d+)", group.get("class"))[1])  # type: ignore[index]
+        if path := "".join(_outline(one) for one in group.iter() if one.tag in ("rect", "path")):
+            made.extend(_marks_of(index, path, kind))
+        made.extend(dot(index, float(one.get("cx")), float(one.get("cy"))) for one in group.iter("circle"))
+
+
+def _marks_of(index: int, path: str, kind: str) -> list[Element]:
+    """The marks of a series, as few shapes. An area that stands alone lets the lines of the axis through."""
+    if kind in ("line", "scatter"):
+        return [line(index, path)]
+    if kind == "soft":
+        return [*shape(index, path, "soft"), line(index, _top_of(path))]
+    return shape(index, path, "area" if kind == "area" else "rect")
+
+
+def _top_of(area: str) -> str:
+    """The line on an area that stands on the axis: all of its outline but the first and the last point."""
+    points = _numbers(area)[2:-2]
+    return "M" + "L".join(f"{x:g} {y:g}" for x, y in zip(points[::2], points[1::2], strict=True))
+
+
+def _outline(mark: Any) -> str:
+    """The path of a mark."""
+    if mark.tag == "path":
+        return _rounded(mark.get("d"))
+    x, y, width, height = (float(mark.get(name)) for name in ("x", "y", "width", "height"))
+    return f"M{x:.2f} {y:.2f}h{width:.2f}v{height:.2f}h{-width:.2f}z"
+
+
+def _rounded(path: str) -> str:
+    return re.sub(r"-?\d+\.\d+", lambda found: f"{float(found[0]):.2f}".rstrip("0").rstrip("."), path)
+
+
+def _numbers(text: str) -> list[float]:
+    return [float(one) for one in re.findall(r"-?\d+(?:\.\d+)?", text)]

@@ -1,0 +1,277 @@
+"""Pictures of charts: legend, notes and colours around what pygal draws, in light and dark, for wide and for narrow room."""
+
+from __future__ import annotations
+
+import math
+import re
+import textwrap
+from collections.abc import Sequence
+from datetime import date
+from typing import TYPE_CHECKING, NamedTuple, cast
+from xml.etree import ElementTree
+from xml.etree.ElementTree import Element, SubElement
+
+from app import plugin
+
+if TYPE_CHECKING:
+    from plugins import chart_marks as marks
+    from plugins import charts
+    from plugins.charts import Drawing
+    from plugins.locale import Locale
+else:
+    charts, marks = plugin("charts"), plugin("chart_marks")
+
+# ==== 1. SHEETS ==================================================================================================
+# There are two drawings in each picture, and the room that it is given decides which one is seen. It follows its reader's
+# light or dark by a style of its own, and refers to nothing outside.
+# uses: plugin:chart_marks plugin:charts plugin:locale
+# defines: Size picture_of ticks day_ticks
+
+_NOT_IN_XML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
+_SVG = "http://www.w3.org/2000/svg"
+_WIDE, _NARROW = (960, 400), (360, 380)
+_SIDEWAYS = 14  # labels of bars that lie, at most
+# Six colours that people of any sight tell apart, with at least 3:1 on the ground; the next six are hatched or dashed.
+_LIGHT = ("#0b665f", "#d55e00", "#3b78c4", "#b4538f", "#8a6d00", "#4a5157")
+_DARK = ("#6ecabf", "#ff9a57", "#8ab8f5", "#eba3d0", "#e3c94f", "#c3cac6")
+_RULES = """svg{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,sans-serif}
+.narrow{display:none}.small{font-size:12px}.empty{font-size:15px}.end{text-anchor:end}.middle{text-anchor:middle}
+.line{stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}.dashed{stroke-dasharray:7 5}.axis path{fill:none}
+.area{stroke-width:1.5}.soft{fill-opacity:.25}.rect{stroke-width:.75}
+@media (max-width:639px){.wide{display:none}.narrow{display:inline}}
+"""
+_COLOURS = """svg{color-scheme:%s}.ground{fill:%s}text{fill:%s}.axis text,.muted{fill:%s}
+.axis path{stroke:%s}.axis .zero{stroke:%s}.hatch path,.rect,.area,.dot{stroke:%s}
+"""
+_GROUND_LIGHT = ("light", "#fff", "#1e2220", "#595e59", "#dcd9d2", "#86827a", "#fff")
+_GROUND_DARK = ("dark", "#1c201f", "#e7e9e7", "#a6ada9", "#343a38", "#7d8581", "#1c201f")
+
+
+def _of_series(colours: Sequence[str]) -> str:
+    return "".join(f".c{at}{{fill:{one}}}.line.c{at}{{stroke:{one};fill:none}}" for at, one in enumerate(colours))
+
+
+_STYLE = (
+    f"{_RULES}{_COLOURS % _GROUND_LIGHT}{_of_series(_LIGHT)}\n"
+    f"@media screen and (prefers-color-scheme:dark){{{_COLOURS % _GROUND_DARK}{_of_series(_DARK)}}}"
+)
+
+
+class Size(NamedTuple):
+    width: int
+    height: int
+
+    @property
+    def is_wide(self) -> bool:
+        return self.width > 500
+
+
+def picture_of(drawn: Drawing, title: str, locale: Locale) -> bytes:
+    """The picture as a file: the same bytes for the same drawing."""
+    root = Element("svg", {"xmlns": _SVG, "width": "100%", "height": "100%", "role": "img", "lang": locale.lang})
+    SubElement(root, "title").text = _NOT_IN_XML.sub(" ", title)
+    SubElement(root, "desc").text = " ".join([charts.extremes(drawn, locale), *drawn.notes])
+    SubElement(root, "style").text = _STYLE
+    root.append(_hatching())
+    SubElement(root, "rect", {"class": "ground", "width": "100%", "height": "100%"})
+    for size in (Size(*_WIDE), Size(*_NARROW)):
+        _Sheet(_room(root, size), size, drawn, locale).draw()
+    return cast(bytes, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
+
+
+def _room(root: Element, size: Size) -> Element:
+    """Where a drawing goes. Programs that know no media queries see the wide one alone."""
+    room = {"viewBox": f"0 0 {size.width} {size.height}", "width": "100%", "height": "100%"}
+    which = {"class": "wide"} if size.is_wide else {"class": "narrow", "display": "none"}
+    return SubElement(root, "svg", room | which)
+
+
+def _hatching() -> Element:
+    """Lines across the ground's colour, which are drawn over what the first six colours do not reach."""
+    made = Element("defs")
+    attributes = {"id": "hatch", "class": "hatch", "width": "6", "height": "6", "patternUnits": "userSpaceOnUse"}
+    pattern = SubElement(made, "pattern", attributes | {"patternTransform": "rotate(45)"})
+    SubElement(pattern, "path", {"d": "M0 3h6", "stroke-width": "2"})
+    return made
+
+
+# ---- one drawing
+
+
+class _Sheet:
+    """One of the drawings of a picture: legend above, notes below, and between them what pygal draws."""
+
+    def __init__(self, root: Element, size: Size, drawn: Drawing, locale: Locale) -> None:
+        self._root, self._size, self._drawn, self._locale = root, size, drawn, locale
+        self._letters = int((size.width - 24) / marks.LETTER)  # on a line
+
+    def draw(self) -> None:
+        if not any(value is not None for one in self._drawn.series for value in one.values):
+            self._text(
+                self._size.width / 2, self._size.height / 2, str(self._locale.t("chart.nothing")), "middle muted empty"
+            )
+            return
+        bottom = self._notes()
+        if self._drawn.kind == "pie":
+            self._pie(bottom)
+            return
+        top = self._legend() if len(self._drawn.series) > 1 else 10
+        self._text(12, top + 12, marks.cut(self._locale.heading(self._drawn.y), self._letters), "muted small")
+        self._plot(top + 20, bottom)
+
+    def _text(self, x: float, y: float, text: str, class_: str = "") -> None:
+        attributes = {"x": marks.short(x), "y": marks.short(y)} | ({"class": class_} if class_ else {})
+        SubElement(self._root, "text", attributes).text = text
+
+    def _place(self, graph: Element, x: float, y: float) -> None:
+        graph.set("transform", f"translate({marks.short(x)} {marks.short(y)})")
+        self._root.append(graph)
+
+    def _notes(self) -> float:
+        """What is not drawn, in words; how far down the rest has room."""
+        lines = [line for note in self._drawn.notes for line in textwrap.wrap(note, self._letters)]
+        bottom = self._size.height - 17 * len(lines) - (6 if lines else 0)
+        for at, line in enumerate(lines):
+            self._text(12, bottom + 17 * at + 12, line, "muted small")
+        return bottom
+
+    # -- which series is which
+
+    def _legend(self) -> float:
+        """The names of the series, as many in a line as fit; how far down they reach."""
+        lead = 28 if self._drawn.kind == "line" else 18
+        x, y = 12.0, 18.0
+        for index, one in enumerate(self._drawn.series):
+            name = marks.cut(one.title, min(self._letters - 4, 28))
+            width = lead + marks.LETTER * len(name) + 16
+            if x > 12 and x + width > self._size.width - 8:
+                x, y = 12.0, y + 20
+            self._swatch(index, x, y)
+            self._text(x + lead, y + 4.5, name)
+            x += width
+        return y + 12
+
+    def _swatch(self, index: int, x: float, y: float) -> None:
+        """How a series looks, before its name."""
+        if self._drawn.kind == "line":
+            self._root.append(marks.line(index, f"M{marks.short(x)} {marks.short(y)}h22"))
+        if marks.has_dots(self._drawn):
+            self._root.append(marks.dot(index, x + (11 if self._drawn.kind == "line" else 6), y))
+        elif self._drawn.kind != "line":
+            self._root.extend(marks.shape(index, f"M{marks.short(x)} {marks.short(y - 6)}h12v12h-12z"))
+
+    # -- a pie and what its slices are
+
+    def _pie(self, bottom: float) -> None:
+        values = [float(value or 0) for value in self._drawn.series[0].values]
+        if self._size.is_wide:
+            side = min(bottom - 16, 360)
+            self._place(marks.pie(values, int(side)), 40, 8)
+            self._slices(values, 40 + side + 48, 8 + side / 2 - 12 * (len(values) - 1), 24)
+            return
+        side = min(bottom - 20 * len(values) - 24, 260)
+        self._place(marks.pie(values, int(side)), (self._size.width - side) / 2, 8)
+        self._slices(values, 12, side + 28, 20)
+
+    def _slices(self, values: Sequence[float], x: float, y: float, step: int) -> None:
+        """What each slice is, how much, and which share of the whole."""
+        room, total = int((self._size.width - x - 24) / marks.LETTER), sum(values)
+        for index, label in enumerate(self._drawn.labels):
+            says = charts.show_y(self._drawn, self._drawn.series[0].values[index], self._locale)
+            says = f"{says} · {self._locale.write_share(values[index] / total)}"
+            self._swatch(index, x, y + step * index)
+            self._text(x + 20, y + step * index + 4.5, f"{marks.cut(label, max(room - len(says) - 6, 6))}: {says}")
+
+    # -- what has axes
+
+    def _plot(self, top: float, bottom: float) -> None:
+        lies, size = self._lies(bottom - top), Size(self._size.width, int(bottom - top))
+        axes = marks.Axes(self._along_y(size, lies), self._along_x())
+        self._place(marks.plot(self._drawn, size, axes, self._shown_labels(lies), lies), 0, top)
+
+    def _lies(self, height: float) -> bool:
+        """Whether bars lie: words are read more easily beside them than across."""
+        labels = self._drawn.labels
+        if self._drawn.kind not in ("bar", "stacked") or len(labels) > _SIDEWAYS or height < 18 * len(labels):
+            return False
+        return max(map(len, labels)) > (self._size.width - 80) / max(len(labels), 1) / marks.LETTER
+
+    def _shown_labels(self, lies: bool) -> list[str]:
+        """The labels of words: all, or each so-and-so-many-th where they would not fit; "" for the others."""
+        if lies:
+            return [marks.cut(label, 24 if self._size.is_wide else 14) for label in self._drawn.labels]
+        labels = [marks.cut(label, 14) for label in marks.words(self._drawn)]
+        room = (self._size.width - 80) / max(len(labels), 1)
+        every = max(1, math.ceil((max(map(len, labels)) + 2) * marks.LETTER / room)) if labels else 1
+        return [label if at % every == 0 else "" for at, label in enumerate(labels)]
+
+    def _along_y(self, size: Size, lies: bool) -> list[tuple[float, str]]:
+        low, high = _range(self._drawn)
+        whole = all(isinstance(value, int) for one in self._drawn.series for value in one.values if value is not None)
+        count = max(3, (size.width - 120) // 90 if lies else size.height // 55)
+        found = ticks(low, high, count, whole=whole)
+        return [(at, charts.show_y(self._drawn, _plain(at), self._locale)) for at in found]
+
+    def _along_x(self) -> list[tuple[float, str]]:
+        if self._drawn.scale == "words":
+            return []
+        low, high, count = min(self._drawn.xs), max(self._drawn.xs), max(2, (self._size.width - 90) // 95)
+        if self._drawn.scale == "days":
+            days = [(at, date.fromordinal(int(at)).isoformat()) for at in day_ticks(low, high, count)]
+            return [(at, self._locale.write_date(day)) for at, day in days]
+        found = ticks(low, high, count, whole=all(x == int(x) for x in self._drawn.xs))
+        return [(at, self._locale.write_number(_plain(at))) for at in found]
+
+
+def _plain(number: float) -> int | float:
+    return int(number) if number == int(number) and abs(number) < 10**15 else number
+
+
+# ---- scales
+
+
+def _range(drawn: Drawing) -> tuple[float, float]:
+    """The least and the greatest value that has to have room; zero is one of them where marks begin there."""
+    places = zip(*[one.values for one in drawn.series], strict=True)
+    columns = [[float(value) for value in at if value is not None] for at in places]
+    if drawn.kind in ("stacked", "area"):
+        columns = [[sum(v for v in at if v > 0), sum(v for v in at if v < 0)] for at in columns]
+    low, high = min(map(min, filter(None, columns))), max(map(max, filter(None, columns)))
+    if drawn.kind not in ("line", "scatter") or 0 <= low <= high / 2 or low == high:
+        return min(low, 0.0), max(high, 0.0)
+    return low, high
+
+
+def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
+    """About `count` round numbers, in equal steps, that begin at or below `low` and end at or above `high`."""
+    if low == high:
+        low, high = (low - 1, high + 1) if low else (0.0, 1.0)
+    step = _step((high - low) / max(count, 1), whole)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
+
+
+def _step(rough: float, whole: bool) -> float:
+    """A round number that is at least about so large."""
+    power = 10.0 ** math.floor(math.log10(rough))
+    if whole and power < 10:  # 2.5 is no step of what is counted
+        return max(1.0, next(one * power for one in (1, 2, 5, 10) if one * power >= rough * 0.999))
+    return next(one * power for one in (1, 2, 2.5, 5, 10) if one * power >= rough * 0.999)
+
+
+def day_ticks(low: float, high: float, count: int) -> list[float]:
+    """About `count` days between two, as ordinals: the first of months or years where they are far apart."""
+    span = (high - low) / max(count, 1)
+    if span <= 14:
+        step = next(one for one in (1, 2, 7, 14) if one >= span)
+        return [float(at) for at in range(int(low), int(high) + 1, step)]
+    months = next((one for one in (1, 3, 6, 12, 24, 60, 120, 240, 600, 1200) if one * 30.4 >= span), 6000)
+    return _firsts(low, high, months) or [low, high]
+
+
+def _firsts(low: float, high: float, months: int) -> list[float]:
+    """The first days of each so-and-so-many-th month between two days."""
+    first, last = date.fromordinal(int(low)), date.fromordinal(int(high))
+    begin, end = (first.year * 12 + first.month - 1) // months * months, last.year * 12 + last.month - 1
+    days = [date(at // 12, at % 12 + 1, 1).toordinal() for at in range(max(begin, 12), end + 1, months)]
+    return [float(day) for day in days if low <= day <= high]

@@ -1,0 +1,63 @@
+"""The SVG format: the chart of a view as a picture."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, cast
+
+import app
+from app import Answer, Conditions, Exchange, Forbidden, Format, NotAcceptable, Response, Table
+
+if TYPE_CHECKING:
+    from plugins import charts
+    from plugins.locale import Locale
+else:
+    charts = app.plugin("charts")
+
+# ==== 1. SVG =====================================================================================================
+# The rows of the whole view, with the filters and the rights of whoever asks, as one picture that runs nothing.
+# uses: ERRORS VALUES RUNNERS plugin:chart_sheet plugin:charts plugin:locale
+# defines: Format:svg SvgPicture
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"  # if it is opened by itself
+
+
+class SvgPicture(Format):
+    kind = "svg"
+    media = "image/svg+xml"
+    subjects = frozenset({"chart"})
+    whole = True
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        yield self.answer(exchange, response).body
+
+    def answer(self, exchange: Exchange, response: Response) -> Answer:
+        table, address = response.table, exchange.resource
+        chart = charts.chart_of(self.config, address) if table and not exchange.path_inside else {}
+        if not table or not chart:
+            if table:
+                table.close()
+            raise NotAcceptable("there is no picture of this: a view has one if its chart is declared")
+        try:
+            body = _pictured(chart, table, str(response.page.get("title", "")), exchange.locale)
+        finally:
+            table.close()
+        etag = hashlib.sha256(body).hexdigest()[:32]
+        headers = [
+            ("ETag", f'"{etag}"'), ("Cache-Control", "private, no-cache"), ("Content-Security-Policy", _POLICY),
+            ("Vary", "Accept, Accept-Language, Cookie, Authorization"),
+        ]  # fmt: skip
+        if Conditions.name(exchange.conditions().if_none_match, etag):
+            return Answer(304, headers)
+        name = address.rpartition("/")[2]
+        headers += [("Content-Type", self.media), ("Content-Disposition", f"inline; filename*=UTF-8''{name}.svg")]
+        return Answer(200, headers, body)
+
+
+def _pictured(chart: app.Value, table: Table, title: str, locale: Locale) -> bytes:
+    missing = {chart["x"], chart["y"], chart.get("series") or chart["x"]} - {one.name for one in table.columns}
+    if missing:
+        raise Forbidden(f"this chart shows the column {min(missing)}, which is not among those that you may read")
+    drawn = charts.drawing(chart, table.columns, table.rows, locale)
+    return cast(bytes, app.plugin("chart_sheet").picture_of(drawn, title, locale))
