@@ -150,7 +150,7 @@ def pie(values: Sequence[float], side: int) -> Element:
     )  # fmt: skip
     for value in values:
         chart.add("", value)
-    return _retold(chart.render_tree(), "pie", False)
+    return _retold(chart.render_tree(), "slice", False)
 
 
 def has_dots(drawn: Drawing) -> bool:
@@ -176,7 +176,7 @@ def line(index: int, path: str) -> Element:
     return Element("path", {"class": f"line c{index % COLOURS}" + " dashed" * (index >= COLOURS), "d": path})
 
 
-def shape(index: int, path: str, kind: str = "rect") -> list[Element]:
+def shape(index: int, path: str, kind: str = "slice") -> list[Element]:
     """The bars, the area or the slice of a series; its second round of colours is hatched."""
     made = [Element("path", {"class": f"{kind} c{index % COLOURS}", "d": path})]
     return [*made, Element("path", {"d": path, "fill": "url(#hatch)"})] if index >= COLOURS else made
@@ -237,7 +237,7 @@ def _marks_of(index: int, path: str, kind: str) -> list[Element]:
         return [line(index, path)]
     if kind == "soft":
         return [*shape(index, path, "soft"), line(index, _top_of(path))]
-    return shape(index, path, "area" if kind == "area" else "rect")
+    return shape(index, path, kind)
 
 
 def _top_of(area: str) -> str:

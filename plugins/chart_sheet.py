@@ -37,11 +37,11 @@ _DARK = ("#6ecabf", "#ff9a57", "#8ab8f5", "#eba3d0", "#e3c94f", "#c3cac6")
 _RULES = """svg{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,sans-serif}
 .narrow{display:none}.small{font-size:12px}.empty{font-size:15px}.end{text-anchor:end}.middle{text-anchor:middle}
 .line{stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}.dashed{stroke-dasharray:7 5}.axis path{fill:none}
-.area{stroke-width:1.5}.soft{fill-opacity:.25}.rect{stroke-width:.75}
+.area{stroke-width:1.5}.soft{fill-opacity:.25}.stacked,.slice{stroke-width:.75}
 @media (max-width:639px){.wide{display:none}.narrow{display:inline}}
 """
 _COLOURS = """svg{color-scheme:%s}.ground{fill:%s}text{fill:%s}.axis text,.muted{fill:%s}
-.axis path{stroke:%s}.axis .zero{stroke:%s}.hatch path,.rect,.area,.dot{stroke:%s}
+.axis path{stroke:%s}.axis .zero{stroke:%s}.hatch path,.stacked,.slice,.area,.dot{stroke:%s}
 """
 _GROUND_LIGHT = ("light", "#fff", "#1e2220", "#595e59", "#dcd9d2", "#86827a", "#fff")
 _GROUND_DARK = ("dark", "#1c201f", "#e7e9e7", "#a6ada9", "#343a38", "#7d8581", "#1c201f")
@@ -215,7 +215,7 @@ class _Sheet:
     def _along_x(self) -> list[tuple[float, str]]:
         if self._drawn.scale == "words":
             return []
-        low, high, count = min(self._drawn.xs), max(self._drawn.xs), max(2, (self._size.width - 90) // 95)
+        low, high, count = min(self._drawn.xs), max(self._drawn.xs), max(2, (self._size.width - 60) // 85)
         if self._drawn.scale == "days":
             days = [(at, date.fromordinal(int(at)).isoformat()) for at in day_ticks(low, high, count)]
             return [(at, self._locale.write_date(day)) for at, day in days]
