@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
@@ -23,6 +24,8 @@ COLOURS = 6
 _DOTS = 40  # places along x up to which lines have dots
 _SHAPES = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5L5 4H-5z", "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
            "M0 5L5 -4H-5z", "M-4 -2h2.5v-2.5h3v2.5h2.5v4h-2.5v2.5h-3v-2.5h-2.5z")  # fmt: skip
+# pygal adds a finder of modules, for plugins that nobody has here, to everything that this process imports later.
+sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "pygal"]
 _STYLE = Style(label_font_size=TEXT, major_label_font_size=TEXT, font_family="sans-serif")
 
 
