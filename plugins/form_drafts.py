@@ -42,7 +42,6 @@ from app import (
     Value,
     Write,
     audit_store,
-    how_many,
     in_units,
     leads_to,
     member_pointer,
@@ -206,7 +205,8 @@ class _Drafts:
             raise Invalid("there is nothing to keep", faults=[Fault("", "required", "nothing is filled in yet")])
         size = sum(one.staged.size_bytes for row in rows.values() for one in _held(row.value))
         if size + sum(one.staged.size_bytes for one in files) > _MOST_FILE_BYTES:
-            raise TooLarge(f"the files of all your drafts may have {in_units(_MOST_FILE_BYTES)}: send or delete one of them")
+            most = in_units(_MOST_FILE_BYTES)
+            raise _too_large(f"the files of all your drafts may have {most}: send or delete one of them")
         now = self.scope.now
         value: Value = {
             "form": self.form.address, "id": draft, "subject": self.subject, "at": now, "texts": texts,
@@ -258,8 +258,13 @@ def _texts(data: Json) -> Value:
         found |= {name: texts} if texts else {}
     size = sum(len(text.encode(errors="replace")) for texts in found.values() for text in texts)
     if size > _MOST_TEXT_BYTES:
-        raise TooLarge(f"a draft has at most {how_many(_MOST_TEXT_BYTES)} of text, and this has {size:,}")
+        raise _too_large(f"a draft has at most {in_units(_MOST_TEXT_BYTES)} of text, and this has {in_units(size)}")
     return found
+
+
+def _too_large(why: str) -> TooLarge:
+    """With a fault, so that the page says which limit that is."""
+    return TooLarge(why, faults=[Fault("", TooLarge.code, why)])
 
 
 def _item(row: Record) -> Value:

@@ -34,6 +34,7 @@ _KINDS = ("forms", "views", "files", "apps", "admin")  # in this order
 _OFFERED = {
     "files": ("read", "create", "update,delete"), "forms": ("create", "read", "update,delete"), "admin": ("read", "*"),
 }  # fmt: skip
+_MINE = "/mine"  # behind a form: one's own records there
 _ONLY_READ = ("audit", "metrics", "access", "providers", "check")  # of the administration: there nothing else can be done
 
 
@@ -62,6 +63,8 @@ def _offered(titles: Mapping[str, str]) -> Iterator[Grant]:
             is_read = kind == "admin" and address.partition("/")[2] in _ONLY_READ
             for actions in ("read",) if is_read else _OFFERED.get(kind, ("read",)):
                 yield parse_grant(f"{address}:{actions}")
+                if (kind, actions) == ("forms", "create"):
+                    yield parse_grant(f"{address}{_MINE}:update,delete")
 
 
 class Grants(Field):
@@ -103,8 +106,9 @@ def _groups(texts: Sequence[str], titles: Mapping[str, str]) -> Iterator[tuple[s
         address, _, actions = text.rpartition(":")
         kind, _, name = address.partition("/")
         if kind in _KINDS:
-            label = f"{kind}_{actions.replace(',', '_').replace('*', 'all')}"
-            yield text, (kind, "" if name == "*" else titles.get(address, address), label)
+            label = "forms_mine" if name.endswith(_MINE) else f"{kind}_{actions.replace(',', '_').replace('*', 'all')}"
+            place = address.removesuffix(_MINE)
+            yield text, (kind, "" if place == f"{kind}/*" else titles.get(place, place), label)
 
 
 def offers(

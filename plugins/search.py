@@ -121,12 +121,22 @@ def _named(resources: Sequence[Mapping[str, str]], places: Any, text: str) -> li
 
 def _tasks(site: App, caller: Caller) -> list[_Task]:
     """What can be searched by this caller: the lists of records, then the shares."""
-    found = []
-    for address, one in site.resources.items():
-        where = getattr(one, "records_at", "") if isinstance(one, Form) else address if isinstance(one, Files) else ""
-        if where and caller.may(Action.READ, where):
-            found.append(_Task(where, one))
+    found = [_Task(where, one) for address, one in site.resources.items() if (where := _list_of(address, one, caller))]
     return sorted(found, key=lambda task: isinstance(task.resource, Files))
+
+
+def _list_of(address: str, resource: Resource, caller: Caller) -> str:
+    """The list that the caller may search: of a form that of all records, or else that of his own; "" if there is none."""
+    if isinstance(resource, Files):
+        return address if caller.may(Action.READ, address) else ""
+    if not isinstance(resource, Form):
+        return ""
+    if caller.may(Action.READ, resource.records_at):
+        return resource.records_at
+    has_own = (
+        resource.type == "forms" and caller.subject and resource.endpoint(("mine",)) and caller.may(Action.CREATE, address)
+    )
+    return f"{address}/mine" if has_own else ""
 
 
 def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:

@@ -173,6 +173,18 @@ def test_a_page_saves_for_later_opens_again_and_is_removed_by_its_submit(pages: 
     assert late["Location"] == done["Location"]  # pressed twice
 
 
+def test_a_draft_that_is_too_long_comes_back_with_its_own_limit(
+    pages: http_client.Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.plugin("form_drafts"), "_MOST_TEXT_BYTES", 20_000)
+    first, text = page(pages, "/forms/papers", staff), "many words " * 2_000
+    answer = pages.upload(later(first), ("name", None, text), token=staff, Accept="text/html", Accept_Language="de")
+    assert answer.status == 413
+    assert "ein Entwurf hat höchstens 20 kB Text, und dieser hat 22 kB" in html.unescape(answer.text)
+    assert text.strip() in answer.text
+    assert saved(pages, staff) == []
+
+
 def test_a_script_sends_files_once(pages: http_client.Site, staff: str) -> None:
     address = later(page(pages, "/forms/papers", staff))
     pages.upload(f"{address}?_auto=", ("name", None, "xy"), ("paper", "a.txt", "hello"), token=staff, Accept="text/html")

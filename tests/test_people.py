@@ -377,6 +377,8 @@ def test_a_person_is_invited_changed_and_removed_in_the_page(site: Site, admin: 
     page = browse(site, "/admin/people?_new=1", cookie)
     row = page.text.partition('aria-label="Leave"')[2].partition("</li>")[0]  # what can be done there, in words
     assert [words in row for words in ("fill in", "look up", "change and delete")] == [True, True, True]
+    own = row.partition('value="forms/leave/mine:update,delete"')[2].partition("</label>")[0]
+    assert "change and delete what is one&#039;s own" in own or "change and delete what is one's own" in own
     assert "staff: do everything with all forms" in page.text
     fields = {"_token": hidden(page, "_token"), "subject": "bo", "name": "Bo Chen", "grants": "forms/leave:create"}
     shown = site.submit(action(page), fields, cookie)

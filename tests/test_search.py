@@ -90,12 +90,23 @@ def test_nothing_is_found_that_its_list_would_not_show(site: Site) -> None:
     site.send("/forms/trips", {"who": "Ida", "town": "Planby"}, root)
     site.put("/files/docs/plan.txt", "x", root)
     site.put("/files/pics/plan.png", "x", root)
-    assert find(site, "plan", site.token("forms/trips:create", "files/docs:create")) == []
+    assert find(site, "plan", site.token("forms/trips:create", "files/docs:create", subject="bo")) == []
     assert [one[0] for one in find(site, "plan", site.token("forms/trips/records:read"))] == ["record"]
     assert [one[2] for one in find(site, "plan", site.token("files/pics:read"))] == ["files/pics/plan.png"]
     assert find(site, "plan", "") == []
     assert find(site, "trips", site.token("files/pics:read")) == []
     assert site.get("/search?q=plan", "wrong").status == 401
+
+
+def test_whoever_may_only_submit_finds_his_own_records(site: Site) -> None:
+    ann, bo = (site.token("forms/trips:create", subject=one) for one in ("ann", "bo"))
+    for by in (ann, bo):
+        site.send("/forms/trips", {"who": "Ida", "town": "Oslo"}, by)
+    [(kind, title, address, place)] = [one for one in find(site, "oslo", ann) if one[0] == "record"]
+    assert (kind, title, [*place]) == ("record", "Ida: Oslo", ["Business trips"])
+    assert site.get(f"/{address}", ann).json["created_by"] == "ann"
+    assert site.get(f"/{address}", bo).status == 404
+    assert [one for one in find(site, "oslo", "") if one[0] == "record"] == []
 
 
 def test_of_many_hits_the_first_are_shown_and_the_rest_is_a_link(site: Site) -> None:
