@@ -45,7 +45,7 @@ FORMATS: list[tuple[str, Any, str, str, str, str]] = [  # format, value, and wha
      "27.11.2026 08:30 CET"),
     ("money:EUR", "inf", "inf", "inf", "inf", "inf"),
     ("money:EUR", None, "", "", "", ""),
-    ("percent", True, "Yes", "Ja", "Yes", "Ja"),
+    ("percent", True, "yes", "ja", "yes", "ja"),
 ]  # fmt: skip
 
 
