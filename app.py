@@ -2014,7 +2014,7 @@ class Queries(Provider):
 
     def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
         """The measures of all these rows."""
-        raise Unsupported(f"a {self.kind} provider cannot add up rows")
+        return cast(Sequence[Json], plugin("sql_sums").of_rows(self, select, measures))
 
 
 class Held:
@@ -6969,6 +6969,7 @@ class View(Resource):
             if not (request.page and error.faults):
                 raise
             table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
+        plugin("totals").answer(self, request, table)
         return plan_of(Response(table=table, template="table.tpl", page=page))
 
     def rows(self, request: Request) -> Table:
@@ -6982,7 +6983,7 @@ class View(Resource):
 
     def own_params(self) -> list[str]:
         """The parameters that not every list has."""
-        return [*self.params, *(["_facets"] if self.config.facets else [])]
+        return [*self.params, *(["_facets"] if self.config.facets else []), *plugin("totals").params(self.config)]
 
     def facets(self, request: Request, count: Callable[[str, int], list[tuple[Json, int]]]) -> Value:
         """Table.facts of a page: of each column in `facets` what count() says of it, if that is asked for."""
@@ -7002,7 +7003,8 @@ class View(Resource):
         """Schemas of the parameters by name, which must be given, the columns, and those whose values can be counted."""
         required = [name for name, one in self.params.items() if one.config.required]
         params = {name: one.schema for name, one in self.params.items()}
-        return {"params": params, "required": required, "facets": list(self.config.facets), "columns": self.columns}
+        found = {"params": params, "required": required, "facets": list(self.config.facets), "columns": self.columns}
+        return found | {"totals": plugin("totals").names(self.config)}
 
 
 # ---- apps, home, administration

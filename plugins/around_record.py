@@ -20,7 +20,7 @@ else:
 # uses: ERRORS VALUES RUNNERS RESOURCES PROVIDERS plugin:comments plugin:pages
 # defines: shown neighbours
 
-_OF_LIST = ("_size", "_next", "_count", "_facets", "_for")  # what was asked of the list that no record depends on
+_OF_LIST = ("_size", "_next", "_count", "_facets", "_totals", "_for")  # what was asked of the list that no record depends on
 
 
 def shown(exchange: Exchange, response: Response) -> Mapping[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Context, Decimal
 from fractions import Fraction
@@ -29,7 +31,8 @@ from app import (
 # Everything goes by sort keys, so that each provider groups as it orders: equal numbers are one value, date-times of one
 # moment too, null and missing are one, values of several types stay apart; lists and objects are no values of groups.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: OPS MOST_READ GROUPS_S Total number_of mean_of shown_value check too_many too_long of_records of_read
+# defines: OPS MOST_READ GROUPS_S within limit_s Total number_of mean_of shown_value check too_many too_long of_records
+#          of_read
 
 OPS = ("count", "sum", "avg", "min", "max")
 MOST_READ = 10_000  # records that are read to be grouped
@@ -40,6 +43,24 @@ _MOST_DIGITS = 400  # of a sum
 _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 _YEARS_S = (datetime(9999, 12, 31, tzinfo=UTC) - _YEAR_1).total_seconds() + 86_400
 _LAST_S = 86_340  # of the offset +23:59
+
+
+_limits = threading.local()  # within_s: of this thread
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """What this thread groups in the block takes so long at most, and otherwise raises QueryTimeout."""
+    _limits.within_s = seconds
+    try:
+        yield
+    finally:
+        _limits.within_s = GROUPS_S
+
+
+def limit_s() -> float:
+    """How long grouping may take."""
+    return float(getattr(_limits, "within_s", GROUPS_S))
 
 
 class Total:
@@ -125,7 +146,7 @@ def too_many(most: int) -> TooLarge:
 
 
 def too_long() -> QueryTimeout:
-    return QueryTimeout(f"grouping took longer than {GROUPS_S:.0f} seconds: narrow the list by a filter")
+    return QueryTimeout(f"grouping took longer than {limit_s():g} seconds: narrow the list by a filter")
 
 
 class _Measured:
@@ -188,7 +209,7 @@ def of_read(
 
 def _read(records: Records, query: Query) -> Iterator[Record]:
     """The records of a query in any order. Raises TooLarge if they are too many, QueryTimeout."""
-    until = time.monotonic() + GROUPS_S
+    until = time.monotonic() + limit_s()
     for number, record in enumerate(records.walk(query._replace(order_by=(), after=""))):
         if number >= MOST_READ:
             what = f"provider {records.name} hands out the records to be grouped, {MOST_READ:,} at most"

@@ -22,7 +22,7 @@ else:
 # ==== 1. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:charts plugin:controls plugin:move_pages
-#          plugin:pages plugin:reading plugin:several_pages
+#          plugin:pages plugin:reading plugin:several_pages plugin:totals
 # defines: shown
 
 
@@ -56,6 +56,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
         "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
         "formats": {} if faults else _other_formats(exchange, here, again),
+        **app.plugin("totals").below(exchange, response, columns),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",

@@ -366,6 +366,7 @@ _PARAMETERS = {
     "Search": _parameter("_q", _TEXT, words="rows with this text anywhere"),
     "Count": _parameter("_count", _FLAG, words="1 adds count, the rows in all"),
     "Facets": _parameter("_facets", _FLAG, words="1 adds facets, how many rows have which value"),
+    "Totals": _parameter("_totals", _FLAG, words="1 adds totals, what the rows come to"),
     "For": _parameter("_for", _TEXT | {"const": "excel"}, words="CSV that a spreadsheet opens as it is"),
     "IfMatch": _parameter("If-Match", _ETAGS, "header", "only if it still has this ETag"),
     "IfNoneMatch": _parameter("If-None-Match", _ETAGS, "header", "only if it has none of these ETags; * if it is not there"),
@@ -670,10 +671,12 @@ class Description:
         row, own = self._schema(base.rpartition("/")[2], "Row", rows_of(one["columns"])), one["params"]
         counted = {"type": "array", "items": ref("FacetCount")}
         facets = {"facets": _object(dict.fromkeys(one["facets"], counted), ())} if one["facets"] else {}
-        page = self._schema(base.rpartition("/")[2], "Rows", _list_of(ref(row), **facets))
+        totals = {"totals": _object({name: {} for name in one["totals"]}, ())} if one["totals"] else {}
+        page = self._schema(base.rpartition("/")[2], "Rows", _list_of(ref(row), **facets, **totals))
         needed = [name for name in one["required"] if "default" not in own[name]]
         params = [own_param(name, schema, needed=name in needed) for name, schema in own.items()]
-        params += _params(*_LISTING, *(["Facets"] if facets else [])) + asked_of(one["columns"], own)
+        also = [*(["Facets"] if facets else []), *(["Totals"] if totals else [])]
+        params += _params(*_LISTING, *also) + asked_of(one["columns"], own)
         self.paths[base] = {"get": self._operation("list", "its rows", _list_answer(page, ref(row)), params)}
 
     def _people(self, one: Value, base: str) -> None:

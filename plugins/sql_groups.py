@@ -142,7 +142,7 @@ def groups(provider: Any, query: Query, by: Sequence[str], measures: Sequence[Me
     if (counted := _counted(provider, query, grouping)) is not None:
         return grouping.answer(counted)
     try:
-        rows = provider._rows(CompiledQuery(query), grouping.statement, time.monotonic() + rules.GROUPS_S)
+        rows = provider._rows(CompiledQuery(query), grouping.statement, time.monotonic() + rules.limit_s())
     except QueryTimeout as error:
         raise rules.too_long() from error
     return grouping.answer(rows)

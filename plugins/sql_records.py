@@ -149,7 +149,7 @@ class SqlQuery(ABC):
 
 # ==== 2. SQLITE ==================================================================================================
 # The sort key of a field in SQLite's own functions: an index on it can be read and kept up by every program.
-# uses: VALUES PROVIDERS QUERIES plugin:sql_groups
+# uses: VALUES PROVIDERS QUERIES plugin:sql_groups plugin:sql_sums
 # defines: is_plain field_sql SqliteQuery add_functions
 
 _SWAPPED = (("0", "9"), ("1", "8"), ("2", "7"), ("3", "6"), ("4", "5"))
@@ -319,6 +319,13 @@ class _GroupSum:
         return plugin("sql_groups").GroupSum()
 
 
+class _ViewSum:
+    """view_sum(value), which plugins/sql_sums.py has."""
+
+    def __new__(cls) -> Any:
+        return plugin("sql_sums").ViewSum()
+
+
 def add_functions(connection: sqlite3.Connection) -> None:
     """What statements of lists and views may call beside SQLite's own functions."""
     [(encoding,)] = connection.execute("pragma encoding")
@@ -329,6 +336,7 @@ def add_functions(connection: sqlite3.Connection) -> None:
     ):
         connection.create_function(name, count, _of_bytes(function, encoding), deterministic=True)
     connection.create_aggregate("group_sum", 1, _GroupSum)
+    connection.create_aggregate("view_sum", 1, _ViewSum)
 
 
 # ==== 3. INDEXES =================================================================================================

@@ -72,12 +72,16 @@ class SqlView(View):
             raise BadRequest(f"the parameter {missing[0]} is missing", faults=faults)
         return Select(statement=self.config.sql, params=values, **asked)
 
+    def selects(self, request: Request) -> Select:
+        """The statement with all that a request asks of its rows, but for the page."""
+        where, order_by = self._asked(request.params)
+        search = request.params.get("_q", "").strip()
+        return self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
+
     def rows(self, request: Request) -> Table:
         source, place = self.source, f"views/{self.name}"
         size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
-        where, order_by = self._asked(request.params)
-        search, timeout_s = request.params.get("_q", "").strip(), float(self.config.timeout_s)
-        asked = self.statement(request.params, where=where, search=search, order_by=order_by or self.config.order_by)
+        asked, timeout_s = self.selects(request), float(self.config.timeout_s)
         if request.whole:
             rows = source.select(asked)
             items = watched(place, _mappings(rows.columns, rows.rows))

@@ -68,8 +68,12 @@ narrowed = page.search or any(chosen)
   <tbody>
 {{!rows}}
   </tbody>
+  {{!page.totals}}
 </table>
 </div>
+%   if page.no_totals:
+<p class="no-totals">{{page.no_totals}}</p>
+%   end
 % else:
 <div class="empty">
   <p>{{page.empty}}</p>

@@ -92,7 +92,7 @@ columns.path = { link = "files/docs/{path}" }
 
 
 def cells_of(page: str) -> list[str]:
-    return [re.sub(r"\s+", " ", one) for one in re.findall(r"<td[^>]*>.*?</td>", page, re.DOTALL)]
+    return [re.sub(r"\s+", " ", one) for one in re.findall(r"<td[^>]*>.*?</td>", page.partition("<tfoot>")[0], re.DOTALL)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,183 @@
+"""What stands below the rows of views: against a model in Python, on every provider that can tell, and what it may take."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import postgres_server
+import pytest
+from http_client import Site
+
+import app
+
+OPS = ("sum", "avg", "min", "max", "count")
+FORM = """
+[forms.sales]
+provider = "store"
+[forms.sales.fields]
+region = { type = "string" }
+amount = { type = "number" }
+pieces = { type = "integer" }
+day = { type = "string", format = "date" }
+""" + "".join(f"""
+[views.{op}]
+from = "forms/sales"
+columns.region = {{}}
+columns.amount = {{ total = "{op}" }}
+columns.pieces = {{ total = "{op}" }}
+columns.day = {{ total = "{"count" if op in ("sum", "avg") else op}" }}
+""" for op in OPS)  # fmt: skip
+STORES = {
+    "sql": '[providers.store]\nkind = "sql"\nurl = "sqlite:///store.db"\n',
+    "file": '[providers.store]\nkind = "file"\nroot = "store"\n',
+}
+
+
+def postgres(folder: Path) -> str:
+    schema = "t" + hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+    return f'[providers.store]\nkind = "postgres"\nurl = "{postgres_server.server().socket_url}"\nschema = "{schema}"\n'
+
+
+def made(rows: int, seed: int) -> list[dict[str, Any]]:
+    """Sales with empty fields, numbers that a double does not add up and ones at the edge of 64 bits."""
+    luck = random.Random(seed)
+    found = []
+    for _ in range(rows):
+        amount: Any = luck.choice([None, luck.randrange(-(10**6), 10**6) / 100, luck.randrange(10**4), 0.1, 0.2])
+        pieces = luck.choice([None, luck.randrange(100), 2**63 - 1, 2**62, -7])
+        day = luck.choice([None, f"20{luck.randrange(10, 30)}-0{luck.randrange(1, 10)}-11"])
+        found.append({"region": luck.choice(["north", "south"]), "amount": amount, "pieces": pieces, "day": day})
+    return found
+
+
+def exactly(value: Any) -> Fraction:
+    return Fraction(Decimal(repr(value))) if isinstance(value, float) else Fraction(value)
+
+
+def expected(op: str, values: Sequence[Any]) -> Any:
+    """The model; a mean is the double nearest to it."""
+    there = [one for one in values if one is not None]
+    if op == "count":
+        return len(there)
+    if not there:
+        return None
+    if op in ("min", "max"):
+        return {"min": min, "max": max}[op](there, key=lambda one: one if isinstance(one, str) else exactly(one))
+    total = sum(map(exactly, there), Fraction())
+    found = total if op == "sum" else total / len(there)
+    return int(found) if found.denominator == 1 else float(found)
+
+
+@pytest.fixture(scope="module", params=["sql", "file", "postgres"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, str, Any]]:
+    folder = tmp_path_factory.mktemp("totals")
+    store = postgres(folder) if request.param == "postgres" else STORES[request.param]
+    sql = ""
+    if request.param != "file":
+        columns = (
+            "data->>'region' as region, cast(data->>'amount' as numeric) as amount, cast(data->>'pieces' as {}) as pieces"
+        )
+        columns = columns.format("numeric" if request.param == "postgres" else "integer")
+        sql = "".join(f"""
+[views.sql_{op}]
+provider = "store"
+sql = "select {columns}, data->>'day' as day from sales where :region is null or data->>'region' = :region"
+params.region = {{ type = "string" }}
+columns.amount = {{ total = "{op}" }}
+columns.pieces = {{ total = "{op}" }}
+columns.day = {{ total = "{"count" if op in ("sum", "avg") else op}" }}
+""" for op in OPS)  # fmt: skip
+    found = Site(folder, edit=lambda toml: toml + store + FORM + sql)
+    rows = made(300, seed=15)
+    assert found.send("/forms/sales", rows, found.token("**:*")).status == 201
+    yield found, request.param, rows
+    found.close()
+
+
+@pytest.mark.parametrize("region", ["", "north", "nowhere"])
+@pytest.mark.parametrize("op", OPS)
+def test_totals_are_those_of_a_model_whatever_is_selected(site: tuple[Site, str, Any], op: str, region: str) -> None:
+    asked, kind, rows = site
+    token = asked.token("**:*")
+    chosen = [row for row in rows if region in ("", row["region"])]
+    ops = {"amount": op, "pieces": op, "day": "count" if op in ("sum", "avg") else op}
+    model = {name: expected(one, [row[name] for row in chosen]) for name, one in ops.items()}
+    for view in (op, f"sql_{op}"):
+        if view.startswith("sql") and kind == "file":
+            continue
+        answer = asked.get(f"/views/{view}?_totals=1&_size=3" + (f"&region={region}" if region else ""), token).json
+        assert answer["totals"] == model, view
+
+
+def test_a_page_has_its_totals_below_all_of_its_pages(site: tuple[Site, str, Any]) -> None:
+    asked, _, rows = site
+    page = asked.get("/views/sum?_size=3&region=north", asked.token("**:*"), Accept="text/html").text
+    foot = re.findall(r"<tfoot>.*</tfoot>", page)[0]
+    pieces = expected("sum", [row["pieces"] for row in rows if row["region"] == "north"])
+    assert '<th scope="row" colspan="1">Total</th>' in foot
+    assert f'<td class="num"><bdi>{pieces}</bdi></td>' in foot
+    assert '<span class="op">Count</span>' in foot
+
+
+def test_totals_are_asked_for_where_there_are_some(site: tuple[Site, str, Any]) -> None:
+    asked = site[0]
+    token = asked.token("**:*")
+    assert asked.get("/views/sum?_totals=2", token).json["detail"] == "_totals must be 0 or 1"
+    assert "totals" not in asked.get("/views/sum?_totals=0", token).json
+    assert asked.get("/views/numbers?_totals=1", token).status == 400
+
+
+ODD = """
+[views.odd]
+provider = "main"
+sql = "select 9e999 as inf, x'00ff' as raw, 9223372036854775807 as big, 'text' as word, 0.1 as part union all \
+select -9e999, null, 9223372036854775807, 5, 0.2"
+columns = { inf = { total = "sum" }, raw = { total = "max" }, big = { total = "sum" }, word = { total = "avg" }, \
+part = { total = "sum" }, missing = { total = "sum" } }
+[views.slow]
+provider = "main"
+sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000000) select i from n"
+columns.i = { total = "sum" }
+timeout = "1s"
+"""
+
+
+def test_odd_values_add_up_to_something_and_never_to_a_fault(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda toml: toml + ODD)
+    token = site.token("**:*")
+    found: Mapping[str, Any] = site.get("/views/odd?_totals=1", token).json["totals"]
+    assert found == {"inf": "nan", "raw": "AP8=", "big": 2 * (2**63 - 1), "word": 5, "part": 0.3}
+    page = site.get("/views/odd", token, Accept="text/html").text
+    assert "18446744073709551614" in page
+    site.close()
+
+
+def test_a_page_goes_without_totals_that_take_too_long_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = Site(tmp_path, edit=lambda toml: toml + ODD + STORES["file"] + FORM)
+    token = site.token("**:*")
+    page = site.get("/views/slow", token, Accept="text/html")
+    assert (page.status, "<tfoot>" in page.text, "The totals would take too long" in page.text) == (200, False, True)
+    assert site.get("/views/slow?_totals=1", token).status == 504
+    site.send("/forms/sales", [{"pieces": 1}] * 3, token)
+    monkeypatch.setattr(app.plugin("groups"), "MOST_READ", 2)
+    page = site.get("/views/sum", token, Accept="text/html")
+    assert (page.status, "The totals would take too long" in page.text) == (200, True)
+    assert site.get("/views/sum?_totals=1", token).status == 413
+    site.close()
+
+
+def test_totals_leave_out_what_their_reader_may_not_see(tmp_path: Path) -> None:
+    hidden = FORM.replace('pieces = { type = "integer" }', 'pieces = { type = "integer", read_by = ["staff"] }')
+    site = Site(tmp_path, edit=lambda toml: toml + STORES["sql"] + hidden)
+    site.send("/forms/sales", {"pieces": 4711, "amount": 5}, site.token("**:*"))
+    token = site.token("views/*:read")
+    assert site.get("/views/sum?_totals=1", token).json["totals"] == {"amount": 5, "day": 0}
+    assert "4711" not in site.get("/views/sum", token, Accept="text/html").text
+    site.close()
