@@ -2612,7 +2612,7 @@ class Exchange:
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
-            if name in found:
+            if name in found and not name.endswith(("__in", "_columns")):  # of which a page sends one for each choice
                 self.repeated.add(name)
             found[name] = f"{found[name]},{value}" if name in found else value
         has_choices = self.endpoint and self.endpoint.choices and self.page and self.method in ("GET", "HEAD")
@@ -5946,7 +5946,7 @@ class ListQuery(NamedTuple):
 
 
 _MOST_VALUES = 100  # of a facet: the most frequent ones
-LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for")
+LIST_PARAMS = ("_sort", "_size", "_next", "_q", "_count", "_for", "_columns", "_prev")
 
 
 def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Any, own: Sequence[str] = ()) -> ListQuery:
@@ -5959,7 +5959,7 @@ def read_list(params: Mapping[str, str], columns: Sequence[Column], locale: Any,
         column, _, op = name.partition("__")
         if column not in by_name or (op or "eq") not in OPERATORS or name.endswith("__"):
             raise BadRequest(f"{name} is no parameter here{nearest(name, [*own, *by_name, *LIST_PARAMS])}")
-        where.append(plugin("list_filters").condition(name, text, by_name[column], locale))
+        where += plugin("list_filters").conditions(name, text, by_name[column], locale)
     order_by = tuple(part for part in params.get("_sort", "").split(",") if part)
     for part in order_by:
         if part.removeprefix("-") not in by_name:
@@ -6989,6 +6989,8 @@ class View(Resource):
         """Table.facts of a page: of each column in `facets` what count() says of it, if that is asked for."""
         if request.params.get("_facets", "0") not in ("0", "1"):
             raise BadRequest("_facets must be 0 or 1")
+        if request.page:  # which counts them itself, if it is soon done
+            return {"count": count}
         if request.params.get("_facets") != "1" or request.whole:
             return {}
         counted = {name: count(name, _MOST_VALUES) for name in self.config.facets}
@@ -8774,6 +8776,8 @@ class Flow:
                     data = plugin("held_files").own_files(data, caller)
                 request = request._replace(data=data, decode=None)
             response = self._execute(request, caller, resource, guard)
+            if response.table and "_columns" in request.params:
+                plugin("list_columns").narrow(request, response.table)
         except AppError as error:
             error.subject = caller.subject
             if isinstance(error, Forbidden) and request.action != Action.READ:

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import app
-from app import COUNTED, Action, AppError, BadRequest, Column, Exchange, Response, Table
+from app import COUNTED, Action, AppError, BadRequest, Column, Exchange, Form, Response, Table
 
 if TYPE_CHECKING:
-    from plugins import cells, controls, pages
+    from plugins import cells, controls, filter_row, list_columns, list_filters, pages
     from plugins.catalogue import Words
     from plugins.controls import Input
+    from plugins.filter_row import Asking
     from plugins.pages import Pages
 else:
     cells, controls, pages = app.plugin("cells"), app.plugin("controls"), app.plugin("pages")
+    filter_row, list_columns = app.plugin("filter_row"), app.plugin("list_columns")
+    list_filters = app.plugin("list_filters")
 
-# ==== 1. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:charts plugin:controls plugin:move_pages
 #          plugin:pages plugin:reading plugin:several_pages plugin:totals
@@ -60,33 +63,245 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
-    }  # fmt: skip
+=======
+# ==== 1. ASKED ===================================================================================================
+# What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
+# same on each look at it: they are written once for its columns and language.
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:controls plugin:filter_row plugin:list_columns
+#          plugin:pages
+# defines: again
 
 
-def _filter(way: Pages, exchange: Exchange, page: Mapping[str, Any], again: Mapping[str, str]) -> dict[str, Any]:
-    """The search and the parameters above a list, with what was asked for and what was wrong with it."""
-    inputs, t = page.get("inputs", ()), exchange.locale.t
-    asked = {}
-    for one in inputs:
-        if one.name in exchange.query:
-            text = exchange.query[one.name]
-            asked[one.name] = text.split(",") if one.widget == "checkboxes" else [text]
-    if twice := exchange.repeated - {one.name for one in inputs if one.widget == "checkboxes"}:
-        raise BadRequest(f"the parameter {min(twice)} is given twice")
-    titles, wrong = {one.name: one.title for one in inputs}, {}
-    if exchange.query:  # else nothing was asked yet
-        wrong = {one.pointer[1:]: t.said(one.detail) for one in page.get("faults", ())}
-    params = []
-    for one in inputs:
-        params.append(way.control(exchange, _filter_input(one, t), asked.get(one.name), wrong.get(one.name, "")))
+_SIZES = (50, 100, 500)
+_OF_PAGE = ("_next", "_prev")  # what another filter, order or size begins anew
+_MOST_BEFORE, _LONGEST_BEFORE = 20, 1500  # pages before this one, and the letters of their cursors
+_FEW = 6  # controls that stand in a row where there is room
+_MOST_KEPT = 500
+_MOST_VALUES = 12  # of a facet on a page: the most frequent ones
+_MOST_WRONG = 20
+
+
+def again(exchange: Exchange, columns: Sequence[Column], page: Mapping[str, Any]) -> dict[str, str]:
+    """What leads to the same list from its beginning. What is empty asks for nothing, but for an empty text, and in place of
+    a parameter's default."""
+    texts = {column.name for column in columns if column.type == "string"}
+    texts |= {one.name for one in page.get("fields", ()) if one.config.default is not None}
     return {
-        "params": params, "search": page.get("search"),
-        "hidden": {name: text for name, text in again.items() if name != "_q" and name not in asked},
-        "errors": [
-            SimpleNamespace(href=f"#f-{name}", text=t("errors.fault", field=titles[name], what=text))
-            for name, text in wrong.items()
-        ],
+        name: text for name, text in exchange.query.items()
+        if (text or name in texts) and name not in (*_OF_PAGE, "_for", "_count", "_facets")
     }  # fmt: skip
+
+
+class _Asked:
+    """What the page of one list was asked for."""
+
+    def __init__(
+        self, way: Pages, exchange: Exchange, page: Mapping[str, Any], known: Sequence[Column], *, is_sorted: bool
+    ) -> None:
+        self.way, self.exchange, self.page, self.known, self.is_sorted = way, exchange, page, known, is_sorted
+        self.again, self.here, self.locale = again(exchange, known, page), exchange.inner, exchange.locale
+        self.by_name = {column.name: column for column in known}
+        self._found: list[Asking] | None = None
+
+    def _link(self, **changed: str | None) -> str:
+        return self.exchange.url(self.here, **{**self.again, **changed})
+
+    def columns(self) -> list[Column]:
+        """The columns that are shown, in their order."""
+        if not (text := self.again.get(list_columns.NAME)):
+            return list(self.known)
+        wanted = list_columns.chosen(text, [*self.by_name, "id", "version", "created_by", "updated_by"])
+        return [self.by_name[name] for name in wanted if name in self.by_name] or list(self.known)
+
+    def heading(self, column: Column) -> SimpleNamespace:
+        """The head of a column: pressed once it sorts, pressed again it turns the order, and then lets go of it."""
+        name, sort = column.name, self.again.get("_sort", "")
+        turned = {name: "-" + name, "-" + name: None}.get(sort, name)
+        return SimpleNamespace(
+            title=self.locale.heading(column), numeric=column.type in ("number", "integer"),
+            sort_href=self._link(_sort=turned) if self.is_sorted else "",
+            sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
+        )  # fmt: skip
+
+    # -- the filter
+
+    def filter(self, response: Response) -> dict[str, Any]:
+        """The search, the parameters and the controls above a list, with what was asked for and what was wrong with it."""
+        inputs = self.page.get("inputs", ())
+        asked, wrong = _given(self.exchange, inputs), self._wrong()
+        params = [self._param(one, asked.get(one.name), wrong) for one in inputs]
+        asking, covered, few = self._asking(response, wrong)
+        names = {*asked, *covered, "_q"}
+        return {
+            "params": params, "search": self.page.get("search"), "asking": asking, "few": few,
+            "narrowed": any(self.again.get(name) for name in covered if name != "_sort") or bool(wrong),
+            "hidden": {name: text for name, text in self.again.items() if name not in names},
+            "chips": self._chips(inputs), "facets": self._facets(response), "errors": self._errors(inputs, wrong),
+        }  # fmt: skip
+
+    def _wrong(self) -> dict[str, str]:
+        """What is wrong with a parameter, by its name, if anything was asked for."""
+        faults = self.page.get("faults", ()) if self.exchange.query else ()
+        return {one.pointer[1:]: self.locale.t.said(one.detail) for one in faults}
+
+    def _param(self, one: Input, asked: Sequence[str] | None, wrong: Mapping[str, str]) -> SimpleNamespace:
+        return self.way.control(self.exchange, _filter_input(one, self.locale.t), asked, wrong.get(one.name, ""))
+
+    def _errors(self, inputs: Sequence[Input], wrong: Mapping[str, str]) -> list[SimpleNamespace]:
+        """What is wrong, in words, each with a link to its control."""
+        titles, places = {one.name: one.title for one in inputs}, {one.name: f"f-{one.name}" for one in inputs}
+        for number, one in enumerate(self._found or ()):
+            for op in one.ops:
+                name = one.column.name + ("__" + op if op else "")
+                titles[name], places[name] = one.title, f"w{number}-to" if op == "lte" else f"w{number}"
+        t = self.locale.t
+        found = []
+        for name, text in wrong.items():
+            words = t("errors.fault", field=titles.get(name, name), what=text)
+            found.append(SimpleNamespace(href=f"#{places[name]}" if name in places else "", text=words))
+        return found
+
+    def _asking(self, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
+        """The HTML of the controls of the columns, the parameters that they say, and whether they are few."""
+        if self.page.get("search") is None or self.page.get("build"):
+            return "", set(), False
+        key = (self.here, self.locale.lang, tuple((one.name, one.title, one.type, one.format) for one in self.known))
+        form = self.page.get("form") or getattr(self.page.get("view"), "source", None)
+        form = form if isinstance(form, Form) else None
+        changes = bool(form and form.looked_up) or bool(wrong)
+        made = self._kept(key, changes, lambda: self._made(form, response, wrong))
+        return cast("tuple[str, set[str], bool]", made)
+
+    def _kept(self, key: Any, changes: bool, make: Callable[[], Any]) -> Any:
+        """What make() makes of a list that is not narrowed, made once unless it `changes`."""
+        kept = self.way.kept
+        if self.again or changes:
+            return make()
+        if key not in kept:
+            if len(kept) >= _MOST_KEPT:
+                kept.clear()
+            kept[key] = make()
+        return kept[key]
+
+    def _made(self, form: Form | None, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
+        own, locale = {one.name for one in self.page.get("inputs", ())}, self.locale
+        at = f"{form.records_at}/x" if form else ""
+        may = any(response.caller.may(one, at) for one in (Action.CREATE, Action.UPDATE)) if form else False
+        offered = filter_row.lookups(form, may_see=may) if form else _nothing
+        asked_for = [one for one in self.known if one.name not in own]
+        self._found = found = filter_row.askings(asked_for, form.fields if form else {}, locale, offered)
+        html = self.way.part("_asking.tpl", {
+            "controls": filter_row.controls(found, self.again, wrong, locale), "t": locale.t,
+            "sorts": self._sorts() if self.is_sorted else (),
+        })  # fmt: skip
+        names = filter_row.covered(found, self.again) | ({"_sort"} if self.is_sorted else set())
+        return html, names, len(found) <= _FEW
+
+    def _sorts(self) -> list[tuple[str, str, bool]]:
+        """(text, title, whether it is the one) of each order."""
+        sort, t = self.again.get("_sort", ""), self.locale.t
+        found = [("", t("table.as_usual"), not sort)]
+        for name, title in ((one.name, self.locale.heading(one)) for one in self.known):
+            found.append((name, t("table.ascending", field=title), sort == name))
+            found.append(("-" + name, t("table.descending", field=title), sort == "-" + name))
+        return found if any(one[2] for one in found) else [*found, (sort, sort, True)]
+
+    def _chips(self, inputs: Sequence[Input]) -> list[SimpleNamespace]:
+        """What the list is narrowed by, in words, each with the address without it; "" if it cannot be left out."""
+        params, found = {one.name: one for one in inputs}, []
+        for name, text in self.again.items():
+            one = params.get(name)
+            if words := self._words(one, name, text):
+                href = "" if one and one.required else self._link(**{name: None})
+                found.append(SimpleNamespace(words=words, href=href))
+        return found
+
+    def _words(self, one: Input | None, name: str, text: str) -> str:
+        """A parameter in words; "" if it narrows nothing. `one` is the control of one that the view declares."""
+        t = self.locale.t
+        if name == "_q":
+            return str(t("filter.search", text=text))
+        if one:
+            titles = dict(_filter_input(one, t).choices)
+            said = [titles.get(part, part) for part in (text.split(",") if one.widget == "checkboxes" else [text])]
+            return str(t("filter.param", field=one.title, value=t("common.comma").join(said))) if text else ""
+        column, op = filter_row.split(name, self.by_name)
+        return filter_row.said(self.by_name[column], op, text, self.locale) if op else ""
+
+    def _facets(self, response: Response) -> list[SimpleNamespace]:
+        """How often values of the columns occur that a view declares as facets; without those that take long to count."""
+        source, found = self.page["view"].config.facets if "view" in self.page else (), []
+        count = cast(Any, cast(Table, response.table).facts.get("count"))
+        for number, name in enumerate(source if count else ()):
+            with suppress(AppError):
+                column = self.by_name.get(name) or Column(name)
+                counted = filter_row.faceted(column, count(name, _MOST_VALUES), self.locale)
+                values = [self._of_facet(column, *one) for one in counted]
+                found.append(SimpleNamespace(id=number, title=self.locale.heading(column), values=values))
+        return found
+
+    def _of_facet(self, column: Column, name: str, text: str, title: str, count: int) -> SimpleNamespace:
+        active = self.again.get(name) == text or self.again.get(f"{column.name}__in") == text
+        others = dict.fromkeys((column.name, f"{column.name}__in", f"{column.name}__null"))
+        changed = others if active else {**others, name: text}
+        return SimpleNamespace(title=title, count=self.locale.write_count(count), active=active, href=self._link(**changed))
+
+    # -- the columns and the size of a page
+
+    def view(self, columns: Sequence[Column]) -> dict[str, Any]:
+        """How large a page is, and what shows other columns."""
+        if self.page.get("build"):
+            return {"sizes": {}, "size": 0, "choosing": ""}
+        size = int(self.again.get("_size", "50"))
+        sizes = {one: self._link(_size=None if one == 50 else str(one)) for one in sorted({*_SIZES, size})}
+        return {"sizes": sizes, "size": size, "choosing": self._choosing(columns) if len(self.known) > 1 else ""}
+
+    def _choosing(self, columns: Sequence[Column]) -> str:
+        """The HTML of what chooses the columns."""
+        key = "", self.here, self.locale.lang, tuple((one.name, one.title) for one in self.known)
+        return str(self._kept(key, False, lambda: self.way.part("_columns.tpl", {
+            "columns": self._choices(columns), "hidden": self._but_columns(), "t": self.locale.t,
+            "action": self.exchange.url(self.here),
+            "all_href": self._link(**{list_columns.NAME: None}) if list_columns.NAME in self.again else "",
+        })))  # fmt: skip
+
+    def _but_columns(self) -> dict[str, str]:
+        return {name: text for name, text in self.again.items() if name != list_columns.NAME}
+
+    def _choices(self, columns: Sequence[Column]) -> list[SimpleNamespace]:
+        """Each column, those first that are shown, with what moves it to and fro among them."""
+        asked, names = self._but_columns(), [one.name for one in columns]
+        begin = self.exchange.url(self.here, **asked) + ("&" if asked else "?")
+
+        def moved(at: int, to: int) -> str:
+            order = list(names)
+            order[at], order[to] = order[to], order[at]
+            return f"{begin}{list_columns.NAME}={','.join(map(quote, order))}"
+
+        found = []
+        for at, one in enumerate([*columns, *(one for one in self.known if one.name not in names)]):
+            is_shown, last = at < len(names), len(names) - 1
+            up, down = moved(at, at - 1) if is_shown and at else "", moved(at, at + 1) if at < last else ""
+            title = self.locale.heading(one)
+            found.append(SimpleNamespace(name=one.name, title=title, shown=is_shown, up=up, down=down))
+        return found
+
+
+def _nothing(name: str) -> None:
+    """No choices of any column."""
+
+
+def _given(exchange: Exchange, inputs: Sequence[Input]) -> dict[str, list[str]]:
+    """What is asked for of the parameters that a view declares. Raises BadRequest if one is given twice."""
+    many = {one.name for one in inputs if one.widget == "checkboxes"}
+    if twice := exchange.repeated - many:
+        raise BadRequest(f"the parameter {min(twice)} is given twice")
+    query = exchange.query
+    return {
+        one.name: query[one.name].split(",") if one.name in many else [query[one.name]]
+        for one in inputs
+        if one.name in query
+    }
 
 
 def _filter_input(one: Input, t: Words) -> Input:
@@ -101,14 +316,45 @@ def _filter_input(one: Input, t: Words) -> Input:
     return one._replace(widget="select", choices=tuple(choices))
 
 
-def _heading(exchange: Exchange, here: str, again: Mapping[str, str], column: Column) -> SimpleNamespace:
-    name, sort = column.name, again.get("_sort", "")
-    turned = {**again, "_sort": "-" + name if sort == name else name}
-    return SimpleNamespace(
-        title=exchange.locale.heading(column), numeric=column.type in ("number", "integer"),
-        sort_href="" if here.startswith("admin/") else exchange.url(here, **turned),
-        sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
-    )  # fmt: skip
+# ==== 2. LISTS ===================================================================================================
+# The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
+# uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:controls plugin:move_pages
+#          plugin:pages
+# defines: shown
+
+
+def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
+    """What the page of a list shows."""
+    page, table, here = response.page, cast(Table, response.table), exchange.inner
+    if "key" not in page:  # which the records of a form have
+        page = controls.with_inputs(page, exchange.locale)
+    is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
+    records = app.plugin("reading").records_of(response)
+    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
+    known = [column for column in table.columns if column.name not in unsaid]
+    asked = _Asked(way, exchange, page, known, is_sorted=not page.get("build"))
+    columns = asked.columns()
+    moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
+    boxes = app.plugin("several_pages").Boxes(exchange, response) if is_records else None
+    headings = [asked.heading(column) for column in columns]
+    if moves and moves.are_there:
+        heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
+        headings.insert(moves.after(columns), heading)
+    state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
+    ending = "?" + urlencode({"_list": state}) if state and is_records else ""
+    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
+    return {
+        "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
+        "empty": _empty_words(page, asked.again, exchange.locale.t),
+        "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
+        "rows": rows, "several": boxes,
+        "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
+        **_pages_around(exchange, table, asked.again), **asked.view(columns),
+        "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
+        "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
+        "create": page.get("create") or exchange.locale.t("trail.new"),
+        "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
+    }  # fmt: skip
 
 
 def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:
@@ -120,7 +366,7 @@ def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> d
 
 def _empty_words(page: Mapping[str, Any], again: Mapping[str, str], t: Words) -> str:
     """What stands in place of a list without rows."""
-    if faults := page.get("faults", ()):
+    if faults := [one for one in page.get("faults", ()) if one.code != "filter"]:
         titles = {one.name: one.title for one in page.get("inputs", ())}
         return t("table.fill_in", fields=t("common.comma").join(titles[one.pointer[1:]] for one in faults))
     return t("table.nothing_fits") if again else t("table.nothing")
@@ -137,3 +383,85 @@ def _counted(table: Table, t: Words) -> str:
     if table.count is None and count > COUNTED:
         return t("table.more_rows", n=COUNTED)
     return t("table.rows", n=count)
+
+
+def _pages_around(exchange: Exchange, table: Table, again: Mapping[str, str]) -> dict[str, str]:
+    """Where the first page, the one before and the next one are. `_prev` has the cursors of the pages before this one, "0"
+    for the first: the latest ones, since an address must not grow without end."""
+    here, at = partial(exchange.url, exchange.inner), exchange.query.get("_next", "")
+    trail = _trail(exchange.query, at)
+    found = {"first_href": here(**again) if at else "", "previous_href": "", "next_href": ""}
+    if trail:
+        *before, last = trail
+        back = {} if last == "0" else {"_next": last, "_prev": ",".join(before) or None}
+        found["previous_href"] = here(**again, **back)
+    if table.next:
+        found["next_href"] = here(**again, _next=table.next, _prev=_bounded([*trail, at or "0"]))
+    return found
+
+
+def _trail(query: Mapping[str, str], at: str) -> list[str]:
+    """The cursors of the pages before this one, as far as they are known."""
+    trail = [one for one in query.get("_prev", "").split(",") if one] if at else []
+    return trail or (_by_offset(at, int(query.get("_size", "50"))) if at else [])
+
+
+def _bounded(trail: Sequence[str]) -> str | None:
+    trail = trail[-_MOST_BEFORE:]
+    while len(",".join(trail)) > _LONGEST_BEFORE:
+        trail = trail[1:]
+    return ",".join(trail) or None
+
+
+def _by_offset(at: str, size: int) -> list[str]:
+    """The page before one that is known by its place; [] where a cursor names a row."""
+    with suppress(BadRequest):
+        [start] = app.decode_cursor(at, 1)
+        if isinstance(start, int) and not isinstance(start, bool) and start > 0:
+            return [app.encode_cursor(start - size) if start > size else "0"]
+    return []
+
+
+# ==== 3. ANSWERS =================================================================================================
+# What a page's form sent, without what is empty in it; and a filter that is no value of its column, said beside its control.
+# uses: ERRORS VALUES RUNNERS ASKED
+# defines: tidied refused
+
+
+def tidied(exchange: Exchange, response: Response) -> str:
+    """The address without the parameters that ask for nothing; "" if it has none."""
+    if "" not in exchange.query.values() or response.page.get("faults"):
+        return ""
+    kept = again(exchange, cast(Table, response.table).columns, response.page)
+    found = {name: text for name, text in exchange.query.items() if text or name in kept}
+    return exchange.url(exchange.inner, **found) if found != exchange.query else ""
+
+
+def refused(exchange: Exchange, error: AppError) -> Response | None:
+    """The list without the filters that are no values of their columns, and without rows: its page says what is wrong. None
+    if something else is wrong."""
+    faults, left = list(error.faults), dict(exchange.query)
+    for _ in range(_MOST_WRONG):
+        if not isinstance(error, BadRequest) or not error.faults or any(one.code != "filter" for one in error.faults):
+            return None
+        for one in error.faults:
+            left.pop(one.pointer[1:], None)
+        try:
+            response = exchange.door.host.handle(_asked_so(exchange, left))
+        except AppError as other:
+            error, faults = other, [*faults, *other.faults]
+            continue
+        if response.table is None:
+            return None
+        response.table.close()
+        response.table = Table(response.table.columns, [])
+        response.page = {**response.page, "faults": faults}
+        return response
+    return None
+
+
+def _asked_so(exchange: Exchange, params: dict[str, str]) -> app.Request:
+    return app.Request(
+        exchange.id, Action.READ, exchange.resource, exchange.path_inside, app.HttpRunner.kind, params,
+        credential=exchange.credential, page=True, languages=exchange.languages,
+    )  # fmt: skip

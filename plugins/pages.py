@@ -83,7 +83,7 @@ _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the e
     "media": "mp3 wav flac ogg m4a mp4 mov mkv webm avi", "archive": "zip gz tgz bz2 xz zst 7z rar tar",
     "code": "py js ts css json toml yaml yml xml sql sh go rs c h java",
 }.items() for ending in endings.split()}  # fmt: skip
-_LIST_PARAM = re.compile(r"_(sort|size|next|q|count|facets)|[a-z]\w*")
+_LIST_PARAM = re.compile(r"_(sort|size|next|prev|q|count|facets|columns)|[a-z]\w*")
 _DATE_SHAPES = {
     "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?",
     "time": r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?",
@@ -124,6 +124,7 @@ class Pages:
         self.static = {path.name: path.read_bytes() for path in sorted((app.BUNDLED / "static").glob("*.*"))}
         self.tags = {name: hashlib.sha256(data).hexdigest()[:16] for name, data in self.static.items()}
         self._cache: dict[str, Any] = {}
+        self.kept: dict[Any, Any] = {}  # pieces of pages that stay the same, by what they depend on
         self._navigation: navigation.Navigation | None = None
         self._builders: dict[str, Callable[[Exchange, Response], dict[str, Any]]] = {
             "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
@@ -547,7 +548,10 @@ def is_move(resource: str, path: Sequence[str]) -> bool:
 def list_state(exchange: Exchange) -> str | None:
     """What the list on this page was asked for, for the pages that it leads to."""
     asked = exchange.query if exchange.method in ("GET", "HEAD") else listed(exchange)
-    return urlencode({name: text for name, text in asked.items() if text and name != "_list"}) or None
+    found = {name: text for name, text in asked.items() if text and name != "_list"}
+    if "_prev" in found:  # a link for each row: the page before is enough
+        found["_prev"] = found["_prev"].rpartition(",")[2]
+    return urlencode(found) or None
 
 
 def _focusable(html: str, name: str) -> str:
@@ -640,8 +644,8 @@ def _file_entry(
 
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:media_types
-#          plugin:move_pages plugin:public_forms plugin:unsent
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:list_pages
+#          plugin:media_types plugin:move_pages plugin:public_forms plugin:unsent
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -678,6 +682,8 @@ class Html(Format):
             return see_other(exchange.url(exchange.inner))
         if opens := response.page.get("opens"):
             return cast(Answer, opens(exchange, self.pages))
+        if response.table is not None and (tidied := app.plugin("list_pages").tidied(exchange, response)):
+            return see_other(tidied)
         notice = take_notice(exchange)
         if response.template == "form.tpl" or response.page.get("edit"):
             body = self.pages.show_form(exchange, response, Again(submission=submission(exchange)), notice)
@@ -766,6 +772,9 @@ class Html(Format):
                     after = after.rpartition("/")[0] + "/"
                 body = self.pages.login(exchange, "", after, exchange.locale.t("draft.not_done"))
                 return page_answer(401, body, error_headers(error))
+        is_read = exchange.method in ("GET", "HEAD") and isinstance(error, BadRequest) and error.faults
+        if is_read and (response := app.plugin("list_pages").refused(exchange, error)):
+            return self.answer(exchange, response)
         return page_answer(error.status, self.pages.fault(exchange, error), error_headers(error))
 
     # -- what a page's form sends

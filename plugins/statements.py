@@ -91,7 +91,8 @@ class SqlView(View):
         with closing(rows):
             found, more = page_of(rows.rows, size, _weight)
         count = source.count_rows(asked) if request.params.get("_count") == "1" else None
-        soon = partial(source.count_rows, asked._replace(timeout_s=min(COUNT_S, timeout_s)), COUNTED + 1)
+        asked_soon = asked._replace(timeout_s=min(COUNT_S, timeout_s))
+        soon = partial(source.count_rows, asked_soon, COUNTED + 1)
         columns, following = self._titled(rows.columns, found), encode_cursor(start + len(found)) if more else None
         texts = _texts(rows.columns, found) if request.encoded else None
         if texts is None:
@@ -99,7 +100,7 @@ class SqlView(View):
             table = paged(columns, items, following, place=place, before=start, count=count, size=soon)
         else:
             table = text_page(columns, texts, following, count=count, size=soon)
-        table.facts = self.facets(request, partial(source.facet_rows, asked))
+        table.facts = self.facets(request, partial(source.facet_rows, asked_soon if request.page else asked))
         return table
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
@@ -108,8 +109,13 @@ class SqlView(View):
         filters = [name for name in params if name not in LIST_PARAMS]
         sort = [part for part in params.get("_sort", "").split(",") if part]
         names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
-        asked = read_list(params, [Column(name) for name in names], self.locale)
+        asked = read_list(params, [Column(name, format=self._format(name)) for name in names], self.locale)
         return tuple(_untyped(condition) for condition in asked.where), asked.order_by
+
+    def _format(self, name: str) -> str:
+        """As what a filter of a column is read: a date, or a time that may have no zone."""
+        declared = str(self.config.columns.get(name, {}).get("format", ""))
+        return {"date": "date", "date-time": str(plugin("list_filters").MOMENT)}.get(declared, "")
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
         """Columns with their declared titles; a column of numbers in these rows is a number."""

@@ -60,13 +60,23 @@ if (upload) {
   });
 }
 
+// A filter sends what is filled in, so that the address says no more than that.
+for (const form of document.querySelectorAll("form[data-tidy]")) {
+  const empty = () => [...form.querySelectorAll("input, select")].filter((one) => one.name && one.value === "");
+  form.addEventListener("submit", () => {
+    const left = empty().filter((one) => !one.dataset.usual);
+    for (const one of left) one.disabled = true;
+    setTimeout(() => { for (const one of left) one.disabled = false; });
+  });
+}
+
 // An open question, or menu of the top bar, closes with Escape or a click elsewhere.
 const closeQuestions = (except) => {
-  for (const open of document.querySelectorAll("details:is(.confirm, .more)[open]")) if (open !== except) open.open = false;
+  for (const open of document.querySelectorAll("details:is(.confirm, .more, .pick, .columns)[open]")) if (open !== except) open.open = false;
 };
-document.addEventListener("click", (event) => closeQuestions(event.target.closest("details:is(.confirm, .more)")));
+document.addEventListener("click", (event) => closeQuestions(event.target.closest("details:is(.confirm, .more, .pick, .columns)")));
 document.addEventListener("keydown", (event) => {
-  const open = event.key === "Escape" && document.querySelector("details:is(.confirm, .more, .opener)[open]");
+  const open = event.key === "Escape" && document.querySelector("details:is(.confirm, .more, .pick, .columns, .opener)[open]");
   if (open) { open.open = false; open.querySelector("summary").focus(); }
 });
 

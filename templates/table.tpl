@@ -1,8 +1,4 @@
-<%
-rebase('layout.tpl')
-chosen = [field.checked or (field.widget != "checkbox" and field.value) or any([o.selected and o.value for o in field.options]) for field in page.params]
-narrowed = page.search or any(chosen)
-%>
+% rebase('layout.tpl')
 <div class="head">
   <div>
     <h1><bdi>{{page.title}}</bdi></h1>
@@ -20,21 +16,7 @@ narrowed = page.search or any(chosen)
 </div>
 % include('_errors.tpl')
 % if page.params or page.search is not None:
-<form class="filter" method="get" action="{{page.action}}" role="search">
-%   for name, value in page.hidden.items():
-  <input type="hidden" name="{{name}}" value="{{value}}">
-%   end
-%   for field in page.params:
-%     include('_field.tpl', field=field)
-%   end
-%   if page.search is not None:
-  <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search}}" dir="auto"></div>
-%   end
-  <button class="button">{{t("table.show")}}</button>
-%   if narrowed:
-  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
-%   end
-</form>
+%   include('_filter.tpl')
 % end
 % if page.chart:
 %   include('_chart.tpl', chart=page.chart)
@@ -79,23 +61,4 @@ narrowed = page.search or any(chosen)
   <p>{{page.empty}}</p>
 </div>
 % end
-<div class="under">
-  <p class="count">{{page.count}}</p>
-% if page.first_href or page.next_href:
-  <nav class="pager" aria-label="{{t("table.pages")}}">
-%   if page.first_href:
-    <a class="button small" href="{{page.first_href}}" rel="first">{{t("table.first")}}</a>
-%   end
-%   if page.next_href:
-    <a class="button small" href="{{page.next_href}}" rel="next">{{t("table.next")}}</a>
-%   end
-  </nav>
-% end
-% if page.formats:
-  <p class="formats"><span>{{t("table.formats")}}</span>
-% for ending, href in page.formats.items():
-    <a href="{{href}}">{{ending}}</a>
-% end
-  </p>
-% end
-</div>
+% include('_under.tpl')
