@@ -70,7 +70,8 @@ class Rows:
         moves: Any = None,  # what moves a record on (plugins/move_pages.py), in a cell at the end of each row
         boxes: Any = None,  # what chooses rows (plugins/several_pages.py), in a cell at the beginning of each
     ) -> None:
-        self._columns, self._rows, self._locale, self._url = columns, list(rows), locale, url
+        self._columns = [column._replace(title=locale.heading(column)) for column in columns]
+        self._rows, self._locale, self._url = list(rows), locale, url
         self._records, self._ending, self._moves, self._boxes = records and url(records), ending, moves, boxes
         self._leads = next((place for place, one in enumerate(columns) if not one.link), None)  # the column that leads there
 
@@ -156,12 +157,13 @@ def _markup(column: Column, values: Sequence[Json], texts: Sequence[str], hrefs:
 
 def _begins(column: Column, values: Sequence[Json], texts: Sequence[str]) -> list[str]:
     """The tags that cells begin with: how wide one is, and whether it is a number."""
-    kind = _escaped([column.format.partition(":")[0]])[0]
-    short, long, number = (f'      <td class="{width}{kind}">' for width in ("", "long ", "num "))
+    kind, title = _escaped([column.format.partition(":")[0], column.title])
+    of = f'" data-of="{title}">' if title else '">'  # which a phone shows before the value
+    short, long, number = (f'      <td class="{width}{kind}{of}' for width in ("", "long ", "num "))
     if column.badges:
         badges = [column.badges.get(reading.word(value), "") for value in values]
         classes = [f"state {badge}".rstrip() if text else "" for text, badge in zip(texts, badges, strict=True)]
-        return [f'      <td class="{class_}">' for class_ in classes]
+        return [f'      <td class="{class_}{of}' for class_ in classes]
     if kind in column_formats.NUMERIC:
         return [number] * len(values)
     begins = [long if len(text) > _LONG else short for text in texts]

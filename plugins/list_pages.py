@@ -23,47 +23,6 @@ else:
     filter_row, list_columns = app.plugin("filter_row"), app.plugin("list_columns")
     list_filters = app.plugin("list_filters")
 
-# The address of a list is its whole state: what it is narrowed by, its order and its page.
-# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:cells plugin:charts plugin:controls plugin:move_pages
-#          plugin:pages plugin:reading plugin:several_pages plugin:totals
-# defines: shown
-
-
-def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
-    """What the page of a list shows."""
-    page, table, here = response.page, cast(Table, response.table), exchange.inner
-    if "key" not in page:  # which the records of a form have
-        page = controls.with_inputs(page, exchange.locale)
-    again = {name: text for name, text in exchange.query.items() if text and name not in ("_next", "_for")}
-    is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
-    records = app.plugin("reading").records_of(response)
-    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
-    columns = [column for column in table.columns if column.name not in unsaid]
-    moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
-    boxes = app.plugin("several_pages").Boxes(exchange, response) if is_records else None
-    headings = [_heading(exchange, here, again, column) for column in columns]
-    if moves and moves.are_there:
-        heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
-        headings.insert(moves.after(columns), heading)
-    filters, faults = _filter(way, exchange, page, again), page.get("faults", ())
-    state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
-    ending = "?" + urlencode({"_list": state}) if state and is_records else ""
-    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
-    return {
-        "title": page.get("heading") or page["title"], "note": page["note"], **filters,
-        "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
-        "empty": _empty_words(page, again, exchange.locale.t),
-        "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
-        "rows": rows, "several": boxes,
-        "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
-        "next_href": exchange.url(here, **again, _next=table.next) if table.next else "",
-        "first_href": exchange.url(here, **again) if exchange.query.get("_next") else "",
-        "formats": {} if faults else _other_formats(exchange, here, again),
-        **app.plugin("totals").below(exchange, response, columns),
-        "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
-        "create": page.get("create") or exchange.locale.t("trail.new"),
-        "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
-=======
 # ==== 1. ASKED ===================================================================================================
 # What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
 # same on each look at it: they are written once for its columns and language.
@@ -306,6 +265,8 @@ def _given(exchange: Exchange, inputs: Sequence[Input]) -> dict[str, list[str]]:
 
 def _filter_input(one: Input, t: Words) -> Input:
     """A parameter's control in a filter, where a choice can be taken back."""
+    if one.texts:  # its default, in whose place an empty one is sent, too
+        one = one._replace(attrs={**one.attrs, "data-usual": "1"})
     if one.widget not in ("radio", "select", "checkbox"):
         return one
     choices = [("true", t("common.yes")), ("false", t("common.no"))]
@@ -318,8 +279,8 @@ def _filter_input(one: Input, t: Words) -> Input:
 
 # ==== 2. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
-# uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:controls plugin:move_pages
-#          plugin:pages
+# uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
+#          plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals
 # defines: shown
 
 
@@ -345,12 +306,14 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
+        "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
         "empty": _empty_words(page, asked.again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
         "rows": rows, "several": boxes,
         "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
         **_pages_around(exchange, table, asked.again), **asked.view(columns),
         "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
+        **app.plugin("totals").below(exchange, response, columns),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",

@@ -40,7 +40,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:reading
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:list_filters plugin:reading
 # defines: SqlView
 
 

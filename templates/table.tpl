@@ -26,6 +26,9 @@
 %   include('_several.tpl', bar=page.several.bar)
 % end
 % if page.rows:
+% if len(page.columns) > 4:
+<p class="all-fields"><input type="checkbox" id="all-fields"> <label for="all-fields">{{t("table.all_fields")}}</label></p>
+% end
 <div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
 <table class="data">
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>

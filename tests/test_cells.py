@@ -56,10 +56,10 @@ def test_the_html_of_rows_says_what_their_cells_say(values: list[Any], records: 
     said, own = unescape(re.sub(r"(^|\n) *", "", rows.html)), ""
     for row in rows:
         own += "<tr>"
-        for cell in row:
+        for cell, column in zip(row, COLUMNS, strict=True):
             wide = "num " if cell.numeric else "long " if len(cell.text) > 36 else ""
             text = f'<a href="{cell.href}"><bdi>{cell.text}</bdi></a>' if cell.href else f"<bdi>{cell.text}</bdi>"
-            own += f'<td class="{wide}{cell.kind}">{text}</td>'
+            own += f'<td class="{wide}{cell.kind}" data-of="{column.name}">{text}</td>'
         own += "</tr>"
     assert said == own
     assert len(rows) == len(values)
@@ -83,7 +83,8 @@ def test_no_value_ends_its_cell() -> None:
         for text in ("</bdi><script>", 'https://x/"><script>', "'\"&<>"):
             html = cells.Rows([column], [{column.name: text}], locale.Locale(), str).html
             assert re.fullmatch(
-                r'    <tr>\n      <td class="[^"<>]*">(<a href="[^"<>]*">)?<bdi>[^"\'<>]*</bdi>(</a>)?</td>\n    </tr>', html
+                r'    <tr>\n      <td class="[^"<>]*" data-of="\w+">'
+                r'(<a href="[^"<>]*">)?<bdi>[^"\'<>]*</bdi>(</a>)?</td>\n    </tr>', html
             )
 
 

@@ -166,7 +166,7 @@ def test_the_list_has_colours_and_buttons_for_each_row_and_comes_back(site: Site
     first, second = submitted(site, "Ann"), submitted(site, "Bo")
     site.send(f"{first}/move", {"to": "approved"}, hr)
     shown = page(site, "/forms/leave/records?_sort=reason", hr)
-    assert re.findall(r'<td class="(state[^"]*)">', shown.text) == ["state good", "state"]
+    assert re.findall(r'<td class="(state[^"]*)"', shown.text) == ["state good", "state"]
     [form] = moves(shown)
     assert form.action.startswith(f"{second}/move?")
     done = press(site, form, "approved", hr)
@@ -175,7 +175,7 @@ def test_the_list_has_colours_and_buttons_for_each_row_and_comes_back(site: Site
     assert "Bo is now: Granted." in said(again)
     assert not moves(again)
     reader = site.token("forms/leave/records:read")
-    assert "<summary" not in page(site, "/forms/leave/records", reader).text.split("<main")[1]
+    assert 'class="move' not in page(site, "/forms/leave/records", reader).text
 
 
 def waiting(site: Site, token: str) -> str:
