@@ -84,7 +84,8 @@ def test_no_value_ends_its_cell() -> None:
             html = cells.Rows([column], [{column.name: text}], locale.Locale(), str).html
             assert re.fullmatch(
                 r'    <tr>\n      <td class="[^"<>]*" data-of="\w+">'
-                r'(<a href="[^"<>]*">)?<bdi>[^"\'<>]*</bdi>(</a>)?</td>\n    </tr>', html
+                r'(<a href="[^"<>]*">)?<bdi>[^"\'<>]*</bdi>(</a>)?</td>\n    </tr>',
+                html,
             )
 
 
