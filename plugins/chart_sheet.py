@@ -244,11 +244,11 @@ def _range(drawn: Drawing) -> tuple[float, float]:
 
 def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
     """About `count` round numbers, in equal steps, that begin at or below `low` and end at or above `high`."""
-    if low == high:
+    if high - low <= 1e-9 * abs(low):
         low, high = (low - 1, high + 1) if low else (0.0, 1.0)
     step = _step((high - low) / max(count, 1), whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
-    return [float(f"{at * step:.12g}") for at in range(first, last + 1)]
+    return [float(f"{at * step:.15g}") for at in range(first, last + 1)]
 
 
 def _step(rough: float, whole: bool) -> float:

@@ -29,7 +29,7 @@ _NOT_IN_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LONGEST = 40  # letters of a label
 _NUMBERS = frozenset((int, float, Decimal))
-_OF_TABLE = ("_next", "_size", "_count", "_for", "_facets")  # what is asked of the table alone
+_OF_TABLE = ("_next", "_size", "_count", "_for", "_facets", "_totals")  # what is asked of the table alone
 _MEASURES = ("count", "sum", "avg", "min", "max")
 
 
@@ -77,8 +77,8 @@ def faults(config: ViewConfig, form: Form | None = None) -> Iterator[Fault]:
         return
     if form is None:
         if chart["kind"] not in KINDS:
-            hint = nearest(chart["kind"], KINDS) or f": write one of {', '.join(KINDS)}"
-            yield Fault(f"{place}.kind", "configuration", f"{chart['kind']!r} is no kind of chart{hint}")
+            detail = f"{chart['kind']!r} is no kind of chart: write one of {', '.join(KINDS)}"
+            yield Fault(f"{place}.kind", "configuration", detail)
         if chart["kind"] == "pie" and chart.get("series"):
             yield Fault(f"{place}.series", "configuration", "goes with every kind but pie: its slices are the values of x")
         return
@@ -318,6 +318,8 @@ def extremes(drawn: Drawing, locale: Locale) -> str:
     facts = {"low": show_y(drawn, low[3], locale), "at_low": where(low)}
     if len(found) == 1:
         return str(locale.t("chart.one_point", **facts))
+    if low[0] == high[0]:
+        return str(locale.t("chart.same", value=facts["low"]))
     return str(locale.t("chart.range", **facts, high=show_y(drawn, high[3], locale), at_high=where(high)))
 
 
@@ -328,4 +330,6 @@ def show_y(drawn: Drawing, value: Json, locale: Locale) -> str:
 
 def _rounded(value: Any) -> Any:
     """A number with as many digits as one reads in a picture."""
-    return float(f"{value:.6g}") if isinstance(value, float | Decimal) else value
+    if not isinstance(value, float | Decimal):
+        return value
+    return float(f"{value:.2f}" if 1000 <= abs(value) < 1e15 else f"{value:.6g}")

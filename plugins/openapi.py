@@ -407,12 +407,14 @@ _FILE = {
     "304": ref("NotModified", "responses"),
 }  # fmt: skip
 _KEY = _TEXT | {"minLength": 1, "maxLength": 512, "pattern": _PLAIN}
+_NOT_MODIFIED = {"304": ref("NotModified", "responses")}
 
 
-def _list_answer(page: str, item: Value) -> Value:
+def _list_answer(page: str, item: Value, *, chart: bool = False) -> Value:
     media = _content(ref(page)) | _content(_TEXT, "text/csv") | _content(item, "application/x-ndjson")
-    media |= _content(_BINARY, _XLSX)
-    return {"200": _answer("a page of the list, or all of it as CSV, NDJSON or a workbook", media, "Link")}
+    media |= _content(_BINARY, _XLSX) | (_content(_TEXT, "image/svg+xml") if chart else {})
+    words = "a page of the list, or all of it as CSV, NDJSON or a workbook" + ", or its chart" * chart
+    return {"200": _answer(words, media, "Link")} | (_NOT_MODIFIED if chart else {})
 
 
 def _pascal(text: str) -> str:
@@ -677,7 +679,8 @@ class Description:
         params = [own_param(name, schema, needed=name in needed) for name, schema in own.items()]
         also = [*(["Facets"] if facets else []), *(["Totals"] if totals else [])]
         params += _params(*_LISTING, *also) + asked_of(one["columns"], own)
-        self.paths[base] = {"get": self._operation("list", "its rows", _list_answer(page, ref(row)), params)}
+        answers = _list_answer(page, ref(row), chart=one["chart"])
+        self.paths[base] = {"get": self._operation("list", "its rows", answers, params)}
 
     def _people(self, one: Value, base: str) -> None:
         """The form that admin/people is: its records stand below it, and below each what can be done with a person."""
@@ -819,7 +822,6 @@ class Description:
 
 _NAME = r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\u0000-\u001f\u007f-\u009f/\\. ]$"
 _OF_PATHS = "a name; of what is in folders all names, with / between them, which %2F is not"
-_NOT_MODIFIED = {"304": ref("NotModified", "responses")}
 _SECURITY: Sequence[Value] = ({"token": []}, {"basic": []})
 
 

@@ -73,10 +73,15 @@ marken = { type = "array", title = "Marken", items = { enum = ["rot", "blau"] } 
 [views.open]
 title = "كل الطلبات"
 from = "forms/every"
+[views.drawn]
+title = "Squares, drawn"
+provider = "main"
+sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30) select i, i * i as square from n"
+chart = { kind = "line", x = "i", y = "square" }
 [apps.people]
 title = "الموارد البشرية"
 note = "طلبات الإجازة وما يتصل بها"
-menu = ["forms/antrag", "forms/auslagen", "views/open", "admin/people"]
+menu = ["forms/antrag", "forms/auslagen", "views/open", "views/drawn", "admin/people"]
 [auth]
 sign_in = ["mail", "password", "token"]
 [channels.mail]

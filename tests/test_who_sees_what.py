@@ -61,9 +61,11 @@ from = "forms/leave"
 order_by = ["-salary"]
 where = [{ field = "salary", gt = 0 }]
 facets = ["who", "salary", "remark"]
+chart = { kind = "pie", x = "who", y = "days" }
 [views.few]
 from = "forms/leave"
 columns = { who = {}, salary = {} }
+chart = { kind = "bar", x = "who", y = "salary" }
 [apps.desk]
 home = "desk.html"
 """
@@ -106,7 +108,7 @@ ELSEWHERE = {
     "/files", "/admin", "/healthz", "/readyz", "/static/<name>", "/login", "/login/<code>", "/login/mail", "/logout",
     "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics",
 }  # fmt: skip
-ENDINGS = ("", ".json", ".csv", ".ndjson", ".xlsx")
+ENDINGS = ("", ".json", ".csv", ".ndjson", ".xlsx", ".svg")
 ROW = ("Bertha", "bertha", "Quittung")  # in whatever tells of the record of another one
 FIELDS = ("4711081", "Remark on", "Urteil", "verdict.txt")  # in whatever tells of hidden values
 
