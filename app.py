@@ -7002,7 +7002,7 @@ class View(Resource):
         return [query, *(query._replace(order_by=(name,), limit=0) for name in self.config.facets)]
 
     def describe(self) -> Value:
-        """Schemas of the parameters by name, which must be given, the columns, those to count, and whether it has a chart."""
+        """Schemas of the parameters by name, which must be given, the columns, those to count, whether it has a chart."""
         required = [name for name, one in self.params.items() if one.config.required]
         params = {name: one.schema for name, one in self.params.items()}
         found = {"params": params, "required": required, "facets": list(self.config.facets), "columns": self.columns}
