@@ -332,4 +332,4 @@ def _rounded(value: Any) -> Any:
     """A number with as many digits as one reads in a picture."""
     if not isinstance(value, float | Decimal):
         return value
-    return float(f"{value:.2f}" if 1000 <= abs(value) < 1e15 else f"{value:.6g}")
+    return float(f"{value:.2f}" if 1000 <= abs(float(value)) < 1e15 else f"{value:.6g}")
