@@ -1373,7 +1373,7 @@ class AppConfig(Settings):
     icon: str = setting("text", "", "one character or emoji")
     note: str = setting("text", "", "a line under the title")
     home: Any = setting("home", "", "blocks, one below the other; or a template, a form or a view", each=BLOCK, of="block")
-    pages: str = setting("text", "", "folder of Markdown pages, or one in a share: files/handbook/pages")
+    pages: str = setting("pages", "", "folder of Markdown pages, or one in a share: files/handbook/pages")
     menu: tuple[Json, ...] = setting("menu", [], "addresses, or { title, href } tables", each=LINK, of="menu item")
     static: Path | None = setting("path", "", "folder served at apps/NAME/static/")
     wsgi: str = setting("callable", "", "a WSGI program, served at apps/NAME/app/ to whoever may read the app")
@@ -1603,7 +1603,7 @@ def _judged_by(
 CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _converted_by("items"),
     "word": _converted_by("word", ""), "media": _converted_by("media", []), "secret": _converted_by("secret", ""),
-    "pattern": _converted_by("pattern", ""), "block": _converted_by("block"),
+    "pattern": _converted_by("pattern", ""), "block": _converted_by("block"), "pages": _converted_by("pages", ""),
     "number": _converted_by("number"), "count": _count, "positive": _positive, "size": _converted_by("size"),
     "duration": _converted_by("duration"), "path": _path, "age": _converted_by("age", ""), "folder": _directory,
     "file": _converted_by("file"), "inside": _converted_by("inside", ""), "link": _converted_by("link"),
@@ -7017,7 +7017,11 @@ class AppPage(Resource):
     (plugins/wsgi_apps.py)."""
 
     type = "apps"
-    endpoints = (Endpoint(""), Endpoint("static/PATH"), Endpoint("app"), Endpoint("app/PATH"))
+    endpoints = (
+        Endpoint(""), Endpoint("static/PATH"), Endpoint("app"), Endpoint("app/PATH"),
+        Endpoint("pages", (Action.READ, Action.CREATE)),
+        Endpoint("pages/NAME", (Action.READ, Action.UPDATE), posts=Action.UPDATE),
+    )  # fmt: skip
 
     def __init__(
         self, config: AppConfig, menu: Sequence[Mapping[str, str]], static: Blobs | None, opens: Collection[str] = ()
@@ -7026,19 +7030,19 @@ class AppPage(Resource):
         self.opens, self.config, self.name, self.menu, self.static = opens, config, config.name, tuple(menu), static
         self.title = config.title or config.name.capitalize()
 
+    @classmethod
+    def sufficient(cls, request: Request) -> tuple[Action, ...]:
+        """Who may write its pages is for the share to say that has them."""
+        return (Action.READ,)
+
     def handle(self, request: Request, scope: Scope) -> Plan:
         if request.path[:1] == ("app",):
             if not self.config.wsgi or request.door != "http":
                 raise NotFound(f"apps/{self.name} has no program that is served here")
             return plan_of(Response())
-        if request.path:
+        if request.path[:1] == ("static",):
             return self._file(self.static, check_path(request.path[1:]))
-        menu = [entry for entry in self.menu if "href" in entry or scope.caller.opens(entry["address"])]
-        data = {"title": self.title, "icon": self.config.icon, "note": self.config.note, "menu": menu}
-        leads = {one["address"]: leads_to(one["address"], self.opens, scope.caller) for one in menu if "address" in one}
-        home = leads_to(self.config.home, self.opens, scope.caller)
-        page = {"home": home, "read": scope.read, "params": dict(request.params), "leads": leads}
-        return plan_of(Response(data=data, template="app.tpl", page=page))
+        return cast(Plan, plugin("app_pages" if request.path else "app_home").handle(self, request, scope))
 
     def _file(self, static: Blobs | None, path: str) -> Plan:
         path = as_stored(static, path) if static else path
@@ -8614,8 +8618,10 @@ class Builder:
         elif one.static:
             static = cast(Blobs, self._kinds["file"](f"apps.{one.name}.static", {"root": one.static}, self.config.folder))
             self.statics.append(static)
-        self.faults += plugin("menus").home_faults(one, self.declared, self.config.folder)
+        self.faults += plugin("app_checks").faults(one, self.declared, self.config.folder)
         menu = plugin("menus").entries(one.menu, place, self.declared, plugin("admin").TITLES, self.faults)
+        if one.pages and f"apps/{one.name}/pages" not in one.menu:
+            menu.append({"title": "Pages", "icon": "", "address": f"apps/{one.name}/pages"})
         return AppPage(one, menu, static, self._opens)
 
     def _state_provider(self) -> Records | None:

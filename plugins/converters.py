@@ -29,7 +29,7 @@ from app import (
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:toml_advice
 # defines: media inside secret queue pattern link grants field_type roles opens values items choices condition comparisons
-#          check notice BLOCKS block menu_item unique age number size duration file word
+#          check notice BLOCKS block pages menu_item unique age number size duration file word
 
 
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
@@ -222,6 +222,12 @@ def block(raw: Value, folder: Path) -> Value:
     if len(raw.keys() & set(BLOCKS)) != 1:
         raise ValueError(f'must name one of {", ".join(BLOCKS)}: {{ view = "views/open", limit = 5 }}')
     return raw
+
+
+def pages(raw: Any, folder: Path) -> str:
+    """A folder in a share, as an address, or one beside app.toml, as its path."""
+    text = str(CONVERTERS["text"](raw, folder)).rstrip("/")
+    return text if not text or text.startswith("files/") else str(folder / text)
 
 
 def menu_item(raw: Any, folder: Path) -> Json:

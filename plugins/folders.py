@@ -75,7 +75,7 @@ class _Guarded:
         self.held += [("the program", one) for one in (BUNDLED / "app.py", Path(sys.argv[0])) if one.is_file()]
         links = [(what, one) for what, folder in self.own for one in folder.rglob("*") if one.is_symlink()]
         self.held += [(what, one / "*" if one.is_dir() else one) for what, one in links]
-        homes = [one for one in config.resources if isinstance(one, AppConfig) and one.home.endswith((".html", ".tpl"))]
+        homes = [one for one in config.resources if isinstance(one, AppConfig) and str(one.home).endswith((".html", ".tpl"))]
         self.held += [(f"the home of apps.{one.name}", config.folder / one.home) for one in homes]
         self.held += [(f"the file that {named} names", path) for named, path in _named_files(config)]
 

@@ -1,31 +1,16 @@
-"""Menus as app.toml declares them, and what an application shows first."""
+"""Menus as app.toml declares them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from app import AppConfig, Fault, Json, nearest
+from app import Fault, Json, nearest
 
 # ==== 1. MENUS ===================================================================================================
-# What menus and homes name is declared, built in, or a template that is there.
+# What menus name is declared or built in.
 # uses: ERRORS VALUES CONFIG
-# defines: home_faults entries
-
-
-def home_faults(one: AppConfig, declared: Collection[str], folder: Path) -> Iterator[Fault]:
-    """A fault unless the home is nothing, a declared form or view, or a template that is there."""
-    detail = ""
-    if one.home.startswith(("forms/", "views/")):
-        if one.home not in declared:
-            detail = f"names {one.home!r}, which is not declared{nearest(one.home, declared)}"
-    elif one.home and not one.home.endswith((".html", ".tpl")):
-        detail = "must be a form or view such as forms/leave, or a template .html or .tpl"
-    elif one.home and not (folder / one.home).is_file():
-        detail = f"names the template {one.home}, which does not exist"
-    if detail:
-        yield Fault(f"apps.{one.name}.home", "configuration", detail)
+# defines: entries
 
 
 def entries(

@@ -89,8 +89,8 @@ class Navigation:
         menus = {address: self._entries(resources[address].menu, caller) for address in self._apps if address in titles}
         holders: dict[str, list[str]] = {}
         for address in menus:
-            held = [entry.address for entry in menus[address]]
-            for one in dict.fromkeys(map(_resource, [*held, self._apps[address].config.home])):
+            held, home = [entry.address for entry in menus[address]], self._apps[address].config.home
+            for one in dict.fromkeys(map(_resource, [*held, *([home] if isinstance(home, str) else ())])):
                 if one in titles and one not in menus:
                     holders.setdefault(one, []).append(address)
         known = [one["address"] for one in cast(Any, self._site.resources[""]).entries]  # in the order of the indexes

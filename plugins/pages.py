@@ -6,9 +6,8 @@ import hashlib
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
-from html import escape as html_escape
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, urlencode
@@ -128,7 +127,7 @@ class Pages:
         self._navigation: navigation.Navigation | None = None
         self._builders: dict[str, Callable[[Exchange, Response], dict[str, Any]]] = {
             "home.tpl": self._home, "files.tpl": self.files, "form.tpl": self.form, "record.tpl": self._record,
-            "table.tpl": partial(app.plugin("list_pages").shown, self), "app.tpl": self._app, "metrics.tpl": self._metrics,
+            "table.tpl": partial(app.plugin("list_pages").shown, self), "metrics.tpl": self._metrics,
             "person.tpl": self._person, "invited.tpl": self._invited,
         }  # fmt: skip
 
@@ -254,29 +253,6 @@ class Pages:
             "groups": groups if title else way.groups(exchange, caller, entries), "sign_in": not exchange.subject,
             "crumbs": crumbs_of(exchange, [(title, "")]) if title else [],
         }  # fmt: skip
-
-    def _app(self, exchange: Exchange, response: Response) -> dict[str, Any]:
-        leads, home = response.page["leads"], response.page["home"]
-        menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
-        body = self._own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
-        return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body}
-
-    def _own_page(self, exchange: Exchange, response: Response, name: str) -> str:
-        """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
-        from bottle import SimpleTemplate
-
-        def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
-            table = response.page["read"](f"views/{name}", {key: str(value) for key, value in params.items()}).table
-            with closing(table):
-                return list(table.rows)
-
-        template = SimpleTemplate(name=name, lookup=[self.own_folder, *self.folders])
-        names = {
-            "url": exchange.url, "view": view, "site": self.title(exchange), "subject": exchange.subject,
-            "t": exchange.locale.t,
-        }  # fmt: skip
-        text = str(template.render(**names, params=response.page["params"]))
-        return _focusable(text, exchange.locale.t("table.wide"))
 
     def _metrics(self, exchange: Exchange, response: Response) -> dict[str, Any]:
         title, meters = response.page["title"], []
@@ -552,13 +528,6 @@ def list_state(exchange: Exchange) -> str | None:
     if "_prev" in found:  # a link for each row: the page before is enough
         found["_prev"] = found["_prev"].rpartition(",")[2]
     return urlencode(found) or None
-
-
-def _focusable(html: str, name: str) -> str:
-    """An app's own page with its wide parts in boxes that can be scrolled by keys alone; `name` is that of a table's."""
-    html = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', html)
-    box = '<div class="scroll" role="region" aria-label="' + html_escape(name) + '" tabindex="0">'
-    return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", html, flags=re.DOTALL)
 
 
 def _chosen_text(control: SimpleNamespace, t: Words) -> str:

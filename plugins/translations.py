@@ -112,6 +112,12 @@ def _places(config: Config) -> Iterator[str]:
                 yield from (f"{place}.columns.{name}.title" for name in one.columns)
             case AppConfig():
                 yield from (f"{place}.menu.{e['title']}" for e in one.menu if isinstance(e, dict) and e.get("title"))
+                yield from (f"{place}.home.{e['title']}" for e in _blocks(one) if e.get("title"))
+
+
+def _blocks(one: AppConfig) -> Sequence[Value]:
+    """The blocks of an app's home."""
+    return () if isinstance(one.home, str) else one.home
 
 
 def _places_of_field(one: FieldConfig, place: str) -> Iterator[str]:
@@ -175,6 +181,8 @@ def menu(
         title = titles.get(address, one["title"]) if address else texts.get(f"{place}.menu.{one['title']}", one["title"])
         if address and one["address"] == f"{address}/mine":
             title = locale.t("trail.mine_of", title=title)
+        if address and one["address"] == f"{address}/pages":
+            title = locale.t("app_pages.title")
         found.append({**one, "title": title})
     return found
 
@@ -252,6 +260,8 @@ def _config(one: Any, texts: Mapping[str, str]) -> Any:
             if name in columns or not one.source:
                 columns.setdefault(name, {})["title"] = text
         values["columns"] = columns
+    if isinstance(one, AppConfig) and (own := _inside(texts, "home")):
+        values["home"] = [each | {"title": own.get(each.get("title", ""), each.get("title", ""))} for each in _blocks(one)]
     return one.replaced(**values)
 
 

@@ -12,6 +12,8 @@
 <div class="prose">
 {{!page.body}}
 </div>
+% elif page.rows:
+%   include('_blocks.tpl')
 % elif page.menu:
 <ul class="apps">
 %   for item in page.menu:

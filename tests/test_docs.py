@@ -72,6 +72,7 @@ VALUES = {
     "home": "list of tables, or the name of a template, form or view",
     "hosts": "list of names without port; `*` is any",
     "inside": "folder in the provider",
+    "pages": 'folder, or a folder in a share such as `"files/handbook/pages"`',
     "lang": "language tag (BCP 47)",
     "menu": "list of addresses and tables",
     "networks": "list of addresses, networks, or `unix`",
@@ -443,7 +444,7 @@ def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
 def test_blocks_of_commands_can_be_copied_as_they_stand() -> None:
     """No prompts; and no comments, which zsh takes for arguments when they are typed. Of bash: in another test."""
     for kind, content in blocks(everything()):
-        assert kind in {"sh", "bash", "text", "toml", "nginx", "python", "yaml", "html", "css"}
+        assert kind in {"sh", "bash", "text", "toml", "nginx", "python", "yaml", "html", "css", "markdown"}
         if kind in ("sh", "bash"):
             assert not re.search(r"^[$>#%] |(^|\s)#", content, re.MULTILINE), content
 
@@ -520,7 +521,7 @@ def test_every_piece_of_app_toml_is_accepted(one: Path, tmp_path: Path, monkeypa
 
 def write_files(text: str, folder: Path) -> None:
     """The files that a page shows, each named in the sentence above its block."""
-    for path, content in re.findall(r"`([\w/]+\.\w+)`[^`]*:[^`]*\n\n```(?:python|html|css)\n(.*?)^```$", text,
+    for path, content in re.findall(r"`([\w/]+\.\w+)`[^`]*:[^`]*\n\n```(?:python|html|css|markdown)\n(.*?)^```$", text,
                                     re.MULTILINE | re.DOTALL):  # fmt: skip
         (folder / path).parent.mkdir(exist_ok=True)
         (folder / path).write_text(content, encoding="utf-8")

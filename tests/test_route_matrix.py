@@ -90,6 +90,8 @@ class Operation(NamedTuple):
         action, is_mine = self.action, self.inside.partition("/")[0] == "mine"
         if self.inside.startswith("app") and self.type == "apps":
             return {"read"}  # whoever opens an app may use the program in it
+        if self.inside.startswith("pages") and self.type == "apps":
+            return {"read"}  # who writes them is for the share to say that has them
         if self.type == "forms" and not self.inside and action == "read":
             return {"read", "create"}  # the form itself
         if self.type == "forms" and is_mine and action == "read":

@@ -1,0 +1,193 @@
+"""What is wrong with the home and the pages of apps: what app.toml says of them, and links of pages that lead nowhere."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+from app import (
+    App,
+    AppConfig,
+    AppError,
+    AppPage,
+    Fault,
+    FilesConfig,
+    FormConfig,
+    Value,
+    ViewConfig,
+    nearest,
+    plugin,
+    split_path,
+)
+
+# ==== 1. DECLARED ================================================================================================
+# Each setting is right by itself when this runs; here it is looked at beside what else is declared.
+# uses: ERRORS VALUES CONFIG plugin:dashboards
+# defines: faults
+
+_MEANT: Mapping[str, tuple[type, str]] = {
+    "view": (ViewConfig, "a view such as views/open"), "chart": (ViewConfig, "a view such as views/sales"),
+    "number": (ViewConfig, "a view such as views/open"), "form": (FormConfig, "a form such as forms/leave"),
+    "files": (FilesConfig, "a share such as files/handbook, or a folder in one"),
+}  # fmt: skip
+
+
+def faults(one: AppConfig, declared: Mapping[str, Any], folder: Path) -> Iterator[Fault]:
+    """A fault for each thing that a home names and that is not there."""
+    place = f"apps.{one.name}"
+    if detail := _of_pages(one, declared):
+        yield Fault(f"{place}.pages", "configuration", detail)
+    if isinstance(one.home, str):
+        if detail := _of_text(one.home, declared, folder):
+            yield Fault(f"{place}.home", "configuration", detail)
+        return
+    most = plugin("dashboards").MOST_BLOCKS
+    if len(one.home) > most:
+        yield Fault(f"{place}.home", "configuration", f"has {len(one.home)} blocks; a page has at most {most}")
+    for number, block in enumerate(one.home):
+        if detail := _of_block(block, declared, folder):
+            yield Fault(f"{place}.home.{number}", "configuration", detail)
+
+
+def _of_pages(one: AppConfig, declared: Mapping[str, Any]) -> str:
+    """What is wrong with the place of an app's pages."""
+    if one.pages.startswith("files/"):
+        share = "/".join(one.pages.split("/")[:2])
+        return "" if share in declared else f"names {share!r}, which is not declared{nearest(share, declared)}"
+    if one.pages and not Path(one.pages).is_dir():
+        return f"names the folder {Path(one.pages).name}, which does not exist"
+    return ""
+
+
+def _of_text(home: str, declared: Mapping[str, Any], folder: Path) -> str:
+    """What is wrong with a home that is no list of blocks."""
+    if home.startswith(("forms/", "views/")):
+        return "" if home in declared else f"names {home!r}, which is not declared{nearest(home, declared)}"
+    if home and not home.endswith((".html", ".tpl")):
+        return "must be a form or view such as forms/leave, a template .html or .tpl, or a list of blocks"
+    return f"names the template {home}, which does not exist" if home and not (folder / home).is_file() else ""
+
+
+def _of_block(declared_block: Value, declared: Mapping[str, Any], folder: Path) -> str:
+    """What is wrong with a block."""
+    dashboards = plugin("dashboards")
+    try:
+        block = dashboards.block_of(declared_block)
+    except ValueError:
+        return 'has a query that cannot be read: write it as in "views/sales?region=north"'
+    if "limit" in declared_block and block.kind not in ("view", "files"):
+        return "has a limit, which goes with view or files"
+    if block.limit > dashboards.MOST_ROWS:
+        return f"has the limit {block.limit}; it is at most {dashboards.MOST_ROWS}"
+    if block.is_here:
+        path = folder / block.address
+        is_below = path.resolve().is_relative_to(folder.resolve())
+        return "" if path.is_file() and is_below else f"names the file {block.address}, which is not beside app.toml"
+    cls, meant = _MEANT.get(block.kind, (FilesConfig, ""))
+    found = declared.get(block.resource)
+    if found is None or not isinstance(found, cls) or (block.kind != "files" and block.address != block.resource and meant):
+        known = [address for address, each in declared.items() if isinstance(each, cls)]
+        return f"names {block.address!r}, which is not {meant or 'in a share'}{nearest(block.address, known)}"
+    return _of_view(block, found) if isinstance(found, ViewConfig) else ""
+
+
+def _of_view(block: Any, view: ViewConfig) -> str:
+    """What is wrong with a block that shows a view."""
+    if block.kind == "chart" and not view.chart:
+        return f"names {block.resource}, which has no chart: declare [{block.resource.replace('/', '.')}.chart]"
+    missing = [
+        param.name for param in view.params if param.required and param.default is None and param.name not in block.params
+    ]
+    if missing:
+        return f'needs the parameter {missing[0]} of {block.resource}: write "{block.resource}?{missing[0]}=…"'
+    return ""
+
+
+# ==== 2. LINKS ===================================================================================================
+# Links of pages to what is not there. A page can be changed by people who do not run the site, so these are no faults.
+# uses: ERRORS VALUES CONFIG RESOURCES ASSEMBLY plugin:page_sources plugin:markdown
+# defines: dead_links
+
+_MOST_PAGES, _MOST_LINES = 500, 100
+
+
+def dead_links(site: App) -> list[str]:
+    """For each of them, in words, the app, the page and its line, and what it names."""
+    found = list[str]()
+    for one in site.resources.values():
+        if isinstance(one, AppPage) and one.config.pages:
+            with suppress(AppError):  # a share that is away is a fault already
+                found += _of_app(site, one)
+    return found[:_MOST_LINES]
+
+
+def _of_app(site: App, one: AppPage) -> Iterator[str]:
+    markdown, page_sources = plugin("markdown"), plugin("page_sources")
+    at = one.config.pages.rstrip("/") if one.config.pages.startswith("files/") else ""
+    texts = dict(_texts(site, one, at))
+    for name, text in texts.items():
+        if isinstance(text, AppError):
+            yield f"apps.{one.name}.pages: {name}.md: {text.message}"
+            continue
+        for link in markdown.links(text.body):
+            target = page_sources.place(one.name, at, link.target, link.is_image) if _is_relative(link.target) else ""
+            if why := _why_dead(site, target, texts):
+                yield f"apps.{one.name}.pages: {name}.md, line {link.line + text.above}: {link.target} {why}"
+
+
+def _texts(site: App, one: AppPage, at: str) -> Iterator[tuple[str, Any]]:
+    """(name, text, or what is wrong with it) of each page."""
+    page_sources = plugin("page_sources")
+    if not at:
+        for path in sorted(Path(one.config.pages).glob("*.md"))[:_MOST_PAGES]:
+            yield path.stem, _tried(partial(page_sources.read_file, path))
+        return
+    share = site.resources.get("/".join(at.split("/")[:2]))
+    if share is None:
+        return
+    blobs, folder = share.blobs, share.place("/".join(split_path(at)[2:]))  # type: ignore[attr-defined]
+    for entry in blobs.scan(folder, deep=False):
+        name = entry.path.rpartition("/")[2]
+        if name.endswith(".md") and hasattr(entry, "size_bytes"):
+            yield name.removesuffix(".md"), _tried(partial(page_sources.read_blob, blobs, entry))
+
+
+def _tried(read: Any) -> Any:
+    try:
+        return read()
+    except AppError as error:
+        return error
+
+
+def _is_relative(target: str) -> bool:
+    return not target.startswith("#") and ":" not in target.partition("/")[0]
+
+
+def _why_dead(site: App, target: str | None, texts: Mapping[str, Any]) -> str:
+    """Why a link leads nowhere; "" if it leads somewhere, or that is not known."""
+    if target is None:
+        return "leads out of the pages"
+    path = unquote(target.partition("#")[0].partition("?")[0]).rstrip("/")
+    kind, name, *rest = [*path.split("/"), "", ""]
+    if kind not in ("forms", "views", "files", "apps", "admin") or not name:
+        return ""
+    resource, inside = site.resources.get(f"{kind}/{name.rpartition('.')[0] or name}"), [part for part in rest if part]
+    if resource is None:
+        return f"names {kind}/{name}, which is not declared{nearest(f'{kind}/{name}', [a for a in site.resources if a])}"
+    if kind == "apps" and inside[:1] == ["pages"] and len(inside) == 2:
+        own = texts if site.resources.get(f"apps/{name}") is resource else {}
+        return "" if inside[1] in own else f"names the page {inside[1]}, which is not there{nearest(inside[1], own)}"
+    if kind == "apps" and inside[:1] == ["static"]:
+        static = resource.static  # type: ignore[attr-defined]
+        there = static is not None and static.stat("/".join(inside[1:])) is not None
+        return "" if there else "names a file that is not in the static folder"
+    if kind == "files" and inside:
+        place = resource.place("/".join(inside))  # type: ignore[attr-defined]
+        blobs = resource.blobs  # type: ignore[attr-defined]
+        there = blobs.stat(place) is not None or (blobs.lists and blobs.is_folder(place))
+        return "" if there else "names a file that is not there"
+    return "" if resource.endpoint(inside) else f"names nothing that is in {kind}/{name}"

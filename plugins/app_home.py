@@ -1,0 +1,75 @@
+"""What an app shows at its own address: its menu, a template of its own, or blocks."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from app import AppPage, Exchange, Json, Plan, Request, Response, Scope, leads_to, plan_of, plugin
+
+if TYPE_CHECKING:
+    from plugins import pages
+else:
+    pages = plugin("pages")
+
+# ==== 1. HOMES ===================================================================================================
+# A template of an app's own is a program of whoever runs the site. What it is given is in docs/apps-and-templates.md.
+# uses: VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:pages
+# defines: handle focusable
+
+
+def handle(one: AppPage, request: Request, scope: Scope) -> Plan:
+    """The page of an app, or for programs what is in it."""
+    menu = [entry for entry in one.menu if "href" in entry or scope.caller.opens(entry["address"])]
+    data = {"title": one.title, "icon": one.config.icon, "note": one.config.note, "menu": menu}
+    page: dict[str, Any] = {"title": one.title, "trail": [(one.title, "")], "scope": scope, "app": one}
+    if isinstance(one.config.home, str):
+        leads = {
+            entry["address"]: leads_to(entry["address"], one.opens, scope.caller) for entry in menu if "address" in entry
+        }
+        page |= {"home": leads_to(one.config.home, one.opens, scope.caller), "leads": leads}
+        page |= {"build": _page, "params": dict(request.params)}
+    else:
+        blocks = plugin("dashboards").for_caller(one.config.home, scope.caller)
+        data["blocks"] = [block.described for block in blocks]
+        page |= {"build": partial(plugin("dashboards").shown, blocks=blocks)}
+    return plan_of(Response(data=data, template="app.tpl", page=page))
+
+
+def _page(exchange: Exchange, response: Response) -> Mapping[str, Any]:
+    """What the template of an app shows: its menu, or what the app's own template makes."""
+    leads, home = response.page["leads"], response.page["home"]
+    menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
+    body = _own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
+    return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body, "rows": ()}
+
+
+def _own_page(exchange: Exchange, response: Response, name: str) -> str:
+    """An app's own template: it may call url(), and view(name, …) for the rows of a view, as the caller."""
+    from bottle import SimpleTemplate
+
+    def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
+        table = response.page["scope"].read(f"views/{name}", {key: str(value) for key, value in params.items()}).table
+        with closing(table):
+            return list(table.rows)
+
+    made = pages.pages_of(exchange)
+    template = SimpleTemplate(name=name, lookup=[made.own_folder, *made.folders])
+    names = {
+        "url": exchange.url, "view": view, "site": made.title(exchange), "subject": exchange.subject,
+        "t": exchange.locale.t,
+    }  # fmt: skip
+    text = str(template.render(**names, params=response.page["params"]))
+    return focusable(text, exchange.locale.t("table.wide"))
+
+
+def focusable(text: str, name: str) -> str:
+    """HTML with its wide parts in boxes that can be scrolled by keys alone; `name` is that of a table's."""
+    text = re.sub(r"<pre\b(?![^>]*\btabindex)", '<pre tabindex="0"', text)
+    box = '<div class="scroll" role="region" aria-label="' + html.escape(name) + '" tabindex="0">'
+    return re.sub(r"<table\b(?:(?!<table\b).)*?</table>", lambda found: f"{box}{found[0]}</div>", text, flags=re.DOTALL)

@@ -1,0 +1,77 @@
+"""What people write in Markdown for the pages of an app: what a text is called, and where it leads."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+# ==== 1. TEXTS ===================================================================================================
+# A text may begin with lines between two "---" that say what it is called.
+# uses: nothing
+# defines: MOST_BYTES Text Link read_text links slug
+
+MOST_BYTES = 1_000_000  # of a text
+_HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
+_LONGEST_HEAD = 2000
+
+
+class Text(NamedTuple):
+    """A text: its title, "" if it says none, what comes below the lines that say it, how many those are, and all of it."""
+
+    title: str
+    body: str
+    above: int
+    source: str
+
+
+class Link(NamedTuple):
+    """Where a text leads, and the line of it."""
+
+    line: int
+    target: str
+    is_image: bool
+
+
+def read_text(data: str) -> Text:
+    """A text, without what stands above it."""
+    data = data.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    found = _HEAD.match(data[:_LONGEST_HEAD])
+    if not found:
+        return Text(_first_heading(data), data, 0, data)
+    facts = dict(map(_fact, (found[1] or "").splitlines()))
+    body = data[found.end() :]
+    return Text(facts.get("title") or _first_heading(body), body, found[0].count("\n"), data)
+
+
+def _fact(line: str) -> tuple[str, str]:
+    name, _, value = line.partition(":")
+    value = value.strip()
+    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
+    return name.strip().lower(), value[1:-1] if quoted else value
+
+
+def _first_heading(body: str) -> str:
+    """The heading that a text begins with, without signs; "" if it begins with something else."""
+    found = re.match(r"\s*# +([^\n]{1,200}?)[ #]*(?:\n|\Z)", body)
+    return re.sub(r"[*_`\[\]]", "", found[1]).strip() if found else ""
+
+
+def links(body: str) -> Iterator[Link]:
+    """The links and images of a text, as they are written, those in code left out."""
+    in_code = ""
+    for number, line in enumerate(body.split("\n"), 1):
+        fence = re.match(r" {0,3}(`{3,}|~{3,})", line)
+        if fence and not in_code:
+            in_code = fence[1]
+        elif in_code:
+            in_code = "" if fence and fence[1].startswith(in_code) else in_code
+        elif len(line) < 10_000:
+            bare = re.sub(r"(`+).*?\1", "", line)
+            for found in re.finditer(r"(!?)\[[^\[\]]*\]\(\s*<?([^\s()<>]+)>?|^ {0,3}\[[^\]^]+\]:\s*<?([^\s<>]+)", bare):
+                yield Link(number, found[2] or found[3], bool(found[1]))
+
+
+def slug(text: str) -> str:
+    """A text as it stands in addresses: "Paid leave" as "paid-leave"."""
+    return "-".join(re.findall(r"\w+", text.lower()))[:60] or "page"

@@ -1,0 +1,120 @@
+"""Markdown as HTML, where nothing that somebody wrote can run."""
+
+from __future__ import annotations
+
+import html as entities
+import re
+from collections.abc import Callable, Mapping
+from html import escape
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import mistune
+
+from app import plugin
+
+# ==== 1. HTML ====================================================================================================
+# HTML in a text is shown as text, and an address that could run something is no link. Headings begin below the title of the
+# page that shows the text.
+# uses: plugin:markdown
+# defines: html Writer
+
+_MOST_CLOSE = 50_000  # signs such as * and [ between two empty lines: more of them would take too long to pair
+_SCHEMES = ("http", "https", "mailto", "tel")
+_PLUGINS = ("table", "strikethrough", "task_lists", "footnotes")
+_OF_PAGES = frozenset(("main", "mark", "waiting", "drafts", "text"))  # ids that pages have themselves
+_Place = Callable[[str, bool], str]
+
+
+def html(body: str, place: _Place, title: str = "", level: int = 2, wide: str = "") -> str:
+    """The text as HTML. `place` says where a relative address leads, of an image if the second is true; "" for nowhere.
+    Headings begin at `level`, and the first of them is left out if it says `title`. `wide` names the box of a table."""
+    if _is_hard(body):
+        return f'<pre tabindex="0">{escape(body)}</pre>'
+    reader = mistune.create_markdown(renderer=Writer(place, wide), plugins=list(_PLUGINS))
+    reader.before_render_hooks.append(lambda _, state: _outlined(state.tokens, title, level))
+    return cast(str, reader(body))
+
+
+def _is_hard(body: str) -> bool:
+    """Whether a text would take too long to be read as Markdown, as none does that somebody wrote."""
+    return any(len(re.findall(r"[*_`\[\]<>!~|\\(&]", part)) > _MOST_CLOSE for part in re.split(r"\n[ \t]*\n", body))
+
+
+class Writer(mistune.HTMLRenderer):
+    """The HTML of each part of a text, where it has to be other than mistune has it."""
+
+    def __init__(self, place: _Place, wide: str) -> None:
+        super().__init__(escape=True)
+        self._place = place
+        self._box = f'<div class="scroll" role="region" aria-label="{escape(wide)}" tabindex="0">'
+
+    def text(self, text: str) -> str:
+        return escape(entities.unescape(text), quote=False)
+
+    def link(self, text: str, url: str, title: str | None = None) -> str:
+        href = _target(url, self._place, False)
+        return f'<a href="{escape(href)}"{_hint(title)}>{text}</a>' if href else f"<span>{text}</span>"
+
+    def image(self, text: str, url: str, title: str | None = None) -> str:
+        source, said = _target(url, self._place, True), escape(entities.unescape(re.sub("<[^>]*>", "", text)))
+        if not source or urlsplit(source).scheme:  # the policy of pages shows none of other sites
+            return f'<a href="{escape(source)}">{said or escape(url)}</a>' if source else f"<span>{said}</span>"
+        return f'<img src="{escape(source)}" alt="{said}"{_hint(title)} loading="lazy">'
+
+    def block_code(self, code: str, info: str | None = None) -> str:
+        return f'<pre tabindex="0"><code>{escape(code)}</code></pre>\n'
+
+    def heading(self, text: str, level: int, **attrs: Any) -> str:
+        mark = f' id="{escape(str(attrs["id"]))}"' if "id" in attrs else ""
+        return f"<h{level}{mark}>{text}</h{level}>\n"
+
+    def table(self, text: str) -> str:
+        return f"{self._box}<table>\n{text}</table></div>\n"
+
+    def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
+        name, mark = ("th", ' scope="col"') if head else ("td", "")
+        mark += ' class="num"' if align == "right" else ""
+        return f"<{name}{mark}>{text}</{name}>\n"
+
+    def task_list_item(self, text: str, checked: bool = False) -> str:
+        return f'<li class="task">{"☑" if checked else "☐"} {text}</li>\n'
+
+
+def _hint(title: str | None) -> str:
+    return f' title="{escape(entities.unescape(title))}"' if title else ""
+
+
+def _target(url: str, place: _Place, is_image: bool) -> str:
+    """Where an address of a text leads; "" if it is no address that a browser may follow."""
+    plain = re.sub(r"[\0-\x20\x7f-\xa0]", "", unquote(entities.unescape(url)))
+    scheme = re.match(r"([a-zA-Z][a-zA-Z0-9+.-]*):", plain)
+    if scheme:
+        return url if scheme[1].lower() in _SCHEMES and not (is_image and scheme[1].lower() == "mailto") else ""
+    if plain.startswith(("//", "\\", "/\\")) or ":" in re.split("[/?#]", plain)[0]:
+        return ""
+    return url if url.startswith("#") else place(url, is_image)
+
+
+def _outlined(tokens: list[dict[str, Any]], title: str, level: int) -> None:
+    """Gives headings their levels, none left out on the way down, and ids by what they say."""
+    heads = [one for one in tokens if one["type"] == "heading"]
+    first = next((one for one in tokens if one["type"] != "blank_line"), None)
+    if heads and first is heads[0] and first["attrs"]["level"] == 1 and title and _said(first) == title:
+        tokens.remove(heads.pop(0))
+    least, before, taken = min((one["attrs"]["level"] for one in heads), default=1), level - 1, dict[str, int]()
+    for one in heads:
+        before = min(one["attrs"]["level"] - least + level, before + 1, 6)
+        one["attrs"] = {"level": before, "id": _fresh(plugin("markdown").slug(_said(one)), taken)}
+
+
+def _said(token: Mapping[str, Any]) -> str:
+    """The text of a heading, without signs."""
+    return re.sub(r"[*_`\[\]]", "", str(token.get("text", ""))).strip()
+
+
+def _fresh(name: str, taken: dict[str, int]) -> str:
+    """The name as an id, with a number behind it if that is taken."""
+    name = f"p-{name}" if name in _OF_PAGES else name
+    taken[name] = number = taken.get(name, 0) + 1
+    return name if number == 1 else f"{name}--{number}"
