@@ -81,6 +81,8 @@ def other_satchel(service: int) -> str:
     forms = "".join(FORM.replace("forms.leave", f"forms.leave{n}") for n in range(PLACES))
     forms += "".join(f"[forms.moving{n}.fields]\nwho = {{}}\nstatus = {{}}\n" for n in range(PLACES))
     forms += "".join(f"[forms.costs{n}.fields]\n{OTHER_COSTS}" for n in range(PLACES))
+    plain = ALL_KINDS.replace('{ format = "person" }', "{}")
+    forms += "".join(f"[forms.kinds{n}.fields]\n{plain}" for n in range(PLACES))
     url, os.environ[f"SATCHEL_MATRIX_TOKEN_{service}"] = http_services.another_satchel(kept + shares + forms)
     return url
 
@@ -95,7 +97,9 @@ def satchel(folder: Path) -> str:
 @functools.cache
 def json_server(service: int) -> str:
     """The URL of a json-server; it writes its whole file with each change."""
-    return http_services.json_server([f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving", "costs")])[1]
+    return http_services.json_server(
+        [f"{n}-{table}" for n in range(PLACES) for table in ("leave", "moving", "costs", "kinds")]
+    )[1]
 
 
 def json_place(folder: Path) -> str:
@@ -152,6 +156,25 @@ total = { type = "number" }
 lines = { type = "array", fields.what = {}, fields.amount.type = "number", fields.paid.type = "boolean" }
 papers = { type = "array", fields.name = {}, fields.size_bytes.type = "integer", fields.sha256 = {}, fields.address = {} }
 """
+# Of each kind of field beside those above its declaration, a value, and one that comes behind it in an order.
+KINDS: dict[str, tuple[str, Any, Any]] = {
+    "short": ("{ maxLength = 20 }", "Ærø '%", "Øst"),
+    "text": ('{ format = "multiline" }', "a\n  b", "b"),
+    "day": ('{ format = "date" }', "2027-01-31", "2027-02-01"),
+    "moment": ('{ format = "date-time" }', "2027-01-31T23:00:00+01:00", "2027-01-31T22:30:00Z"),
+    "hour": ('{ format = "time" }', "09:30", "10:00"),
+    "mail": ('{ format = "email" }', "ana@example.org", "bo@example.org"),
+    "link": ('{ format = "uri" }', "https://example.org/a?b=c", "https://example.org/b"),
+    "phone": ('{ format = "tel" }', "+45 12 34 56 78", "+46 1"),
+    "number": ('{ type = "integer" }', -7, 40),
+    "price": ('{ type = "number", multipleOf = 0.01 }', 9.95, 10.1),
+    "agreed": ('{ type = "boolean" }', False, True),
+    "size": ('{ enum = ["L", "M", "S"] }', "L", "M"),
+    "way": ('{ oneOf = [{ const = "bank", title = "Bank" }, { const = "cash", title = "Cash" }] }', "bank", "cash"),
+    "tags": ('{ type = "array", items = { enum = ["red", "blue"] } }', ["red", "blue"], ["red"]),
+    "person": ('{ format = "person" }', "ana", "bo"),
+}
+ALL_KINDS = "".join(f"{name} = {declared}\n" for name, (declared, _, _) in KINDS.items())
 VIEW = '[views.long]\nfrom = "forms/leave"\nwhere = [{ field = "days", gte = 3 }]\norder_by = ["-days"]\n'
 SQL_VIEW = (
     '[views.sql]\nprovider = "main"\nsql = "select cast(:n as integer) as n"\n[views.sql.params]\nn = { type = "integer" }\n'
@@ -380,6 +403,31 @@ def test_forms_keep_lines_their_sum_and_several_files(build: Any) -> None:
     assert [fault.pointer for fault in refused.value.faults] == ["/lines/0/what", "/lines/1/amount"]
     site.delete(made.location)
     assert not [path for path in (site.folder / "disk" / "uploads").rglob("*") if path.is_file()]
+
+
+def test_forms_keep_every_kind_of_field_and_find_by_it(build: Any) -> None:
+    site = build(f'[forms.kinds]\nprovider = "main"\n[forms.kinds.fields]\n{ALL_KINDS}', Records)
+    if site is None:
+        return
+    for subject in ("ana", "bo"):
+        site.create("admin/people", {"subject": subject, "name": subject.title()})
+    first = site.create("forms/kinds", {name: value for name, (_, value, _) in KINDS.items()})
+    site.create("forms/kinds", {name: value for name, (_, _, value) in KINDS.items()})
+    read = site.read(first.location).data
+    assert {name: read[name] for name in KINDS} == {name: value for name, (_, value, _) in KINDS.items()}
+    for name, (_, value, _) in KINDS.items():
+        ordered = site.items(f"forms/kinds/records?{name}__null=false&_sort={name}")
+        assert len(ordered) == 2, name
+        if not isinstance(value, list):  # which is found and ordered by as a whole
+            found = site.items("forms/kinds/records", params={name: _as_text(value)})
+            assert ([one["id"] for one in found], ordered[0]["id"]) == ([read["id"]], read["id"]), name
+    emptied = site.patch(first.location, dict.fromkeys(KINDS)).data
+    assert [emptied[name] for name in KINDS] == [None] * len(KINDS)
+    assert [one["id"] for one in site.items("forms/kinds/records?agreed__null=true&tags__null=true")] == [read["id"]]
+
+
+def _as_text(value: Any) -> str:
+    return json.dumps(value) if isinstance(value, bool) else str(value)
 
 
 def fill(site: Site) -> None:
