@@ -177,7 +177,7 @@ class Lines(fields.Field):
         """The lines that were typed; None if there are none."""
         rows = self.filled(rows, locale)
         if len(rows) > self.most:
-            return [{}] * len(rows)  # of which that is all there is to say
+            return _too_many(rows)
         return [self._typed(row, locale) for row in rows] or None
 
     def _typed(self, row: Row, locale: Any) -> Value:
@@ -187,28 +187,33 @@ class Lines(fields.Field):
     def edited(self, rows: Sequence[Row], stored: Json, locale: Any) -> tuple[Json, Json]:
         """The lines after an edit, and what of them has to be valid: where a control shows what is stored, it stays as it is
         stored."""
-        rows, lines = self.filled(rows, locale), list[Json]()
+        rows = self.filled(rows, locale)
         if len(rows) > self.most:
-            return [{}] * len(rows), [{}] * len(rows)
-        for row in rows:
-            before = _stored_at(row.key, stored)
-            lines.append(self._typed(row, locale) if before is None else self._edited_line(row, before, locale))
+            return _too_many(rows), _too_many(rows)
+        lines = [self._edited_line(row, _stored_at(row.key, stored), locale) for row in rows]
         return lines or None, lines or None
 
-    def _edited_line(self, row: Row, before: Value, locale: Any) -> Line:
+    def _edited_line(self, row: Row, before: Value | None, locale: Any) -> Value:
+        """A line after an edit: new as it was typed, and of a stored one only what was changed."""
+        if before is None:
+            return self._typed(row, locale)
         names = [one.name for one in self.inner]
         values: Value = {name: one for name, one in before.items() if name not in names}
         kept = set(values)
         for one in self.inner:
-            texts, old = row.texts.get(one.name, ()), before.get(one.name)
-            if controls.mark(one, texts) == controls.mark(one, controls.control(one, locale, old).texts):
-                value, fresh = old, None
-            else:
-                value, fresh = controls.edited(one, texts, old, locale)
-            if fresh is None and (value is not None or value is old):
+            value, is_kept = self._edited_value(one, row.texts.get(one.name, ()), before.get(one.name), locale)
+            if is_kept:
                 kept.add(one.name)
             values[one.name] = value
         return Line({name: one for name, one in values.items() if one is not None or name not in kept}, kept)
+
+    @staticmethod
+    def _edited_value(one: fields.Field, texts: Sequence[str], old: Json, locale: Any) -> tuple[Json, bool]:
+        """A value of a stored line after an edit, and whether it stays as it is stored and is not judged again."""
+        if controls.mark(one, texts) == controls.mark(one, controls.control(one, locale, old).texts):
+            return old, True
+        value, fresh = controls.edited(one, texts, old, locale)
+        return value, fresh is None and (value is not None or value is old)
 
     def filled(self, rows: Sequence[Row], locale: Any) -> list[Row]:
         """Those in which something is filled in; defaults alone count as such if they make a whole line."""
@@ -251,6 +256,11 @@ def _unfit(one: fields.Field) -> Iterator[tuple[str, str]]:
         yield "default", f'"{one.fill}" is made for new records, and not for their lines'
 
 
+def _too_many(rows: Sequence[Row]) -> list[Json]:
+    """So many empty lines: that they are too many is all that is said of them."""
+    return [{}] * len(rows)
+
+
 def _stored_at(key: str, stored: Json) -> Value | None:
     """The stored line that a page names by its place; None if there is none."""
     place = int(key) if key.isascii() and key.isdigit() and len(key) < 6 else MOST_LINES
@@ -273,7 +283,7 @@ def nested(form: Form, data: Json) -> Json:
         key, point, inner = rest.partition(".")
         if field in rows and point:
             rows[field].setdefault(key, {})[inner] = [text for text in texts if isinstance(text, str)]
-        elif name in rows:  # which is no text: it is said to be wrong
+        elif name in rows:  # the field itself was sent as a text: a line that is said to be wrong
             rows[name].setdefault("", {})[""] = [text for text in texts if isinstance(text, str)]
         elif name != "_lines":
             found[name] = texts
@@ -313,7 +323,7 @@ def control(field: Lines, locale: Any, value: Json) -> Input:
 
 
 def _rows(field: Lines, value: Json, locale: Any) -> list[Row]:
-    """The lines of a value as a page shows them; those that stand there to be filled in if there are none."""
+    """The lines of a value as a page shows them; if there are none, those that stand there to be filled in."""
     lines = value if isinstance(value, list) else []
     if not lines:
         lines = [{one.name: one.default for one in field.inner}] * field.initial()
@@ -373,7 +383,7 @@ def put_typed(form: Form, name: str, typed: Mapping[str, Sequence[Any]] | None, 
 
 
 class Shown(NamedTuple):
-    """A line in a page: the how manieth it is, its key, and its controls."""
+    """A line in a page: its number, from 1, its key, and its controls."""
 
     number: int
     key: str

@@ -53,11 +53,12 @@ else:
 
 PATIENCE_S = 5.0  # at most, for a source to answer; a view has its own limit, too
 _SLOW_S, _AWAY_S = 1.0, 10.0  # a source that failed after so long is not asked for labels again for a while
+_LOGGED_S = 60.0  # a field whose source is away is logged once in so long
 _AT_ONCE = 100  # values that are looked up together
 _MOST_READ = 10_000  # rows that are read for one search
+_PLAIN = ("", "multiline", "email", "uri", "tel", "time")  # formats whose texts are shown as they are stored
 Choice: TypeAlias = tuple[Json, str]  # a value and its label
 _Answer = TypeVar("_Answer")
-_LOGGED_S = 60.0  # a field whose source is away is logged once in so long
 
 
 def fitted(kind: str, value: Json) -> Json:
@@ -103,11 +104,12 @@ class _FormSource(_Source):
         self.order_by = (view.config.order_by if view else ()) or ((self.label,) if self.label else ())
 
     def named(self, values: Sequence[Json], locale: Any) -> dict[Json, str]:
+        """All at once, and one by one those that did not fit into that page: many records may have the same value."""
         sought = [one for one in values if self.value != "id" or is_key(one)]
         found: dict[Json, str] = {}
         if len(sought) > 1:
             page = self.records.find(self._query(Condition(self.value, "in", sought), limit=1000))
-            found = dict(reversed(self._choices(page.items, locale)))
+            found = _first_of_each(self._choices(page.items, locale))
             sought = [one for one in sought if one not in found] if page.next else []
         for one in sought:
             page = self.records.find(self._query(Condition(self.value, "eq", one), limit=1))
@@ -139,16 +141,15 @@ class _FormSource(_Source):
 
     def _choices(self, records: Sequence[Record], locale: Any) -> list[Choice]:
         """The choices that records are, in their order; a record without a value is none."""
-        rows = [(fitted(self.kind, flat.get(self.value)), one, flat) for one in records for flat in [self.form.flat(one)]]
-        rows = [row for row in rows if row[0] is not None and not row[1].damage]
-        if not self.label:
-            return [(value, self.named_by.called(record)) for value, record, _ in rows]
-        [column] = self.form.titled([one for one in self.form.columns if one.name == self.label])
-        texts = locale.texts(column, [flat.get(self.label) for _, _, flat in rows])
-        return [(row[0], text or str(row[0])) for row, text in zip(rows, texts, strict=True)]
-
-
-_PLAIN = ("", "multiline", "email", "uri", "tel", "time")  # formats whose texts are shown as they are stored
+        whole = [one for one in records if not one.damage]
+        flat = [self.form.flat(one) for one in whole]
+        values = [fitted(self.kind, one.get(self.value)) for one in flat]
+        if self.label:
+            [column] = self.form.titled([one for one in self.form.columns if one.name == self.label])
+            labels = locale.texts(column, [one.get(self.label) for one in flat])
+        else:
+            labels = map(self.named_by.called, whole)
+        return [(value, label or str(value)) for value, label in zip(values, labels, strict=True) if value is not None]
 
 
 class _SqlSource(_Source):
@@ -164,7 +165,7 @@ class _SqlSource(_Source):
         fields = plugin("fields")
         numbers = [fields.number_of(one) for one in values if isinstance(one, str) and fields.is_number(one)]
         where = (Condition(self.value, "in", [*values, *numbers]),)
-        return dict(reversed(list(self._choices(locale, where=where, limit=_MOST_READ))))
+        return _first_of_each(list(self._choices(locale, where=where, limit=_MOST_READ)))
 
     def offered(self, text: str, locale: Any) -> Iterator[Choice]:
         order_by = self.view.config.order_by or (self.label,)
@@ -213,6 +214,11 @@ class _PeopleSource(_Source):
     @staticmethod
     def _choice(row: Record) -> Choice:
         return row.key, str(row.value.get("name") or row.key)
+
+
+def _first_of_each(found: Sequence[Choice]) -> dict[Json, str]:
+    """The labels by value; of several with the same value that of the first."""
+    return dict(reversed(found))
 
 
 def _having(text: str, found: Iterable[Choice]) -> Iterator[Choice]:
@@ -264,6 +270,7 @@ class Choices:
     def offered(self, most: int, text: str = "") -> list[Choice]:
         """The first `most` choices, with a text those with it in their labels, each once, and the one with this very value
         before them. Raises Unavailable if the source does not answer."""
+        fields = plugin("fields")
 
         def ask() -> list[Choice]:
             exact = fields.of_text(self.field, text) if text else None
@@ -274,7 +281,6 @@ class Choices:
                 found.setdefault(value, label)
             return list(found.items())
 
-        fields = plugin("fields")
         return self._asked(ask)
 
     def _asked(self, ask: Callable[[], _Answer]) -> _Answer:
@@ -465,15 +471,19 @@ class _Chosen(form_rules.Rule):
         field, given = filled.form.fields[self.name], filled.value.get(self.name)
         if given is None or self.name in filled.unknown or self.name in filled.hidden or not filled.concerns(self.name):
             return
-        before = (filled.stored or {}).get(self.name)
-        kept = before if isinstance(before, list) else []
-        at = filled.at(self.name)
-        items = [(f"{at}/{n}", one) for n, one in enumerate(given)] if isinstance(given, list) else [(at, given)]
-        fresh = [(pointer, one) for pointer, one in items if one not in kept]
-        named = self._named(filled, [one for _, one in fresh])
-        for pointer, one in fresh:
+        fresh = self._fresh(given, (filled.stored or {}).get(self.name), filled.at(self.name))
+        named = self._named(filled, list(fresh.values()))
+        for pointer, one in fresh.items():
             if one not in named and not self._is_oneself(field, one, filled):
                 yield from field.worded([Fault(pointer, "options", "is none of the choices")])
+
+    @staticmethod
+    def _fresh(given: Json, before: Json, at: str) -> dict[str, Json]:
+        """What is chosen by its pointer, without the items of a list that were in it before."""
+        if not isinstance(given, list):
+            return {at: given}
+        kept = before if isinstance(before, list) else []
+        return {f"{at}/{place}": one for place, one in enumerate(given) if one not in kept}
 
     def _named(self, filled: form_rules.Filled, values: Sequence[Json]) -> dict[Json, str]:
         """Of a batch each value is asked for once."""
@@ -515,36 +525,41 @@ def _of_field(
     field: Field, resources: Mapping[str, Any], declared: Iterable[str]
 ) -> tuple[list[tuple[str, str]], list[tuple[str, str]]]:
     """What is wrong with the options of a field, and which fields of forms they read."""
-    options = options_of(field)
-    if bool(options.get("view")) == bool(options.get("form")):
-        return [("", "names a view or a form, and this names both: keep one" if options.get("view") else _NONE)], []
-    kind = "view" if options.get("view") else "form"
-    address = _address(options)
-    target = resources.get(address)
-    if target is None:
-        known = [one for one in declared if one.startswith(f"{kind}s/")]
-        wrong = (
-            []
-            if address in known
-            else [(f".{kind}", f"names {options[kind]!r}, which is no {kind}{nearest(address, known)}")]
-        )
+    options, address = options_of(field), _address(options_of(field))
+    if wrong := list(_of_target(options, address, resources, declared)):
         return wrong, []
+    target = resources.get(address)
+    if target is None:  # which has faults of its own
+        return [], []
     form = target if isinstance(target, Form) else target.source
     if not isinstance(form, Form):
         return _of_sql(cast("SqlView", target)), []
-    names = [one.name for one in (target.columns if isinstance(target, View) else form.columns)]
-    wrong = []
-    for key in ("value", "label"):
-        name = options.get(key)
-        if name and name not in names:
-            wrong.append((f".{key}", f"names {name!r}, which is no column of {address}{nearest(name, names)}"))
+    known = [one.name for one in (target.columns if isinstance(target, View) else form.columns)]
+    named = {key: options[key] for key in ("value", "label") if options.get(key)}
+    wrong = [
+        (f".{key}", f"names {name!r}, which is no column of {address}{nearest(name, known)}")
+        for key, name in named.items()
+        if name not in known
+    ]
     if not wrong and (why := _misfit(field, next(one for one in form.columns if one.name == options["value"]))):
-        wrong.append((".value", why))
-    leads = [(form.name, options[key]) for key in ("value", "label") if options.get(key) in form.fields]
-    return wrong, [] if wrong else leads
+        wrong = [(".value", why)]
+    return wrong, [] if wrong else [(form.name, name) for name in named.values() if name in form.fields]
 
 
-_NONE = 'names neither a view nor a form: write { form = "forms/teams", value = "code", label = "name" }'
+def _of_target(
+    options: Value, address: str, resources: Mapping[str, Any], declared: Iterable[str]
+) -> Iterator[tuple[str, str]]:
+    """What is wrong with the view or form that `options` names."""
+    view, form = options.get("view"), options.get("form")
+    if view and form:
+        yield "", "names a view or a form, and this names both: keep one"
+    elif not view and not form:
+        yield "", 'names neither a view nor a form: write { form = "forms/teams", value = "code", label = "name" }'
+    else:
+        kind = "view" if view else "form"
+        known = [one for one in declared if one.startswith(f"{kind}s/")]
+        if address not in resources and address not in known:
+            yield f".{kind}", f"names {options[kind]!r}, which is no {kind}{nearest(address, known)}"
 
 
 def _of_sql(view: SqlView) -> list[tuple[str, str]]:
