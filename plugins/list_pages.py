@@ -23,13 +23,7 @@ else:
     filter_row, list_columns = app.plugin("filter_row"), app.plugin("list_columns")
     list_filters = app.plugin("list_filters")
 
-# ==== 1. ASKED ===================================================================================================
-# What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
-# same on each look at it: they are written once for its columns and language.
-# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:controls plugin:filter_row plugin:list_columns
-#          plugin:pages
-# defines: again
-
+# ==== 1. ASKED ============================================================================================
 
 _SIZES = (50, 100, 500)
 _OF_PAGE = ("_next", "_prev")  # what another filter, order or size begins anew
@@ -280,7 +274,7 @@ def _filter_input(one: Input, t: Words) -> Input:
 # ==== 2. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
-#          plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals
+#          plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals plugin:view_extras
 # defines: shown
 
 
@@ -306,6 +300,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
+        **app.plugin("view_extras").of_page(exchange, response),
         "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
         "empty": _empty_words(page, asked.again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
