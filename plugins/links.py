@@ -226,7 +226,7 @@ def read(site: Any, row: Record, request_id: str, params: Mapping[str, str], **f
     try:
         return cast(Response, site.flow.handle_as(caller, wanted))
     except (NotFound, Forbidden):
-        raise NotFound("what this link leads to is there no more") from None
+        raise NotFound("what this link leads to is no longer there") from None
 
 
 def of_subject(site: Any, subject: str, address: str = "") -> list[Record]:

@@ -89,9 +89,9 @@ class Share(Route):
         if ending:
             exchange.format = exchange.door.formats.get(ending) or exchange.format
         row = links.good(site, code)
+        links.maker(site, row)  # before a password is asked for that opens nothing
         if ending and ending != exchange.format.kind:
             raise NotAcceptable(f"a link has no {ending[:20]}")
-        links.maker(site, row)  # before a password is asked for that opens nothing
         if row.value["password"] and not _knows(exchange, row):
             return _asks(exchange, site, row, code)
         if exchange.method == "POST":
