@@ -23,7 +23,13 @@ else:
     filter_row, list_columns = app.plugin("filter_row"), app.plugin("list_columns")
     list_filters = app.plugin("list_filters")
 
-# ==== 1. ASKED ============================================================================================
+# ==== 1. ASKED ===================================================================================================
+# What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
+# same on each look at it: they are written once for its columns and language.
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:controls plugin:filter_row plugin:list_columns
+#          plugin:pages
+# defines: again
+
 
 _SIZES = (50, 100, 500)
 _OF_PAGE = ("_next", "_prev")  # what another filter, order or size begins anew
