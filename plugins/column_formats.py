@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from app import Json, nearest
+from app import nearest
 
 if TYPE_CHECKING:
     from plugins.locale import Locale
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # ==== 1. FORMATS =================================================================================================
 # A format rounds what is shown and nothing else: JSON and CSV have the values as they are. What is no number is shown as if
 # the column had no format, and so is a number that no column has room for.
-# uses: VALUES CONFIG plugin:locale
+# uses: CONFIG plugin:locale
 # defines: NUMERIC DIGITS Shown shown_as is_numeric fault moment_of rounded writer number_code
 
 NUMERIC = ("number", "money", "percent", "bytes", "duration")  # kinds of formats that are for numbers
@@ -129,9 +129,8 @@ def _duration(locale: Locale, seconds: float) -> str:
     return locale.write_duration(seconds + 0.5)
 
 
-def number_code(locale: Locale, format_: str) -> tuple[str, Json]:
-    """The number format of a spreadsheet's cells for a format of a column, and by what their values are divided; "" if there
-    is none."""
+def number_code(locale: Locale, format_: str) -> tuple[str, int]:
+    """The number format of a spreadsheet's cells for a format of a column, or "", and by what their values are divided."""
     kind, detail = shown_as(format_)
     places = {"number": int(detail or 0) if kind == "number" else 0, "money": DIGITS.get(detail, 2)}.get(kind, 0)
     plain = "#,##0" + ("." + "0" * places if places else "")

@@ -280,7 +280,8 @@ def _filter_input(one: Input, t: Words) -> Input:
 # ==== 2. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
-#          plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals plugin:view_extras
+#          plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals
+#          plugin:view_extras
 # defines: shown
 
 
@@ -315,6 +316,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         **_pages_around(exchange, table, asked.again), **asked.view(columns),
         "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
         **app.plugin("totals").below(exchange, response, columns),
+        "script": app.plugin("list_facts").script(exchange, response),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",

@@ -214,7 +214,11 @@ class Locale:
 
     def _spreadsheet_cell(self, column: Column, value: Json) -> str:
         if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and value not in column.titles:
-            return self.write_number(value)
+            if column.format not in ("date", "date-time"):
+                return self.write_number(value)
+            value = plugin("column_formats").moment_of(value) or value
+        if column.format == "date" and isinstance(value, str) and len(value) > 10 and (local := self.local(value)):
+            return local.date().isoformat()
         if column.format == "date-time" and isinstance(value, str) and (local := self.local(value)):
             return local.strftime("%Y-%m-%d %H:%M:%S")
         return no_formula(value if column.format == "date" and isinstance(value, str) else self.show(column, value))

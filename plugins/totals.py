@@ -41,9 +41,9 @@ else:
 # The provider adds up, so that a page of fifty rows says what all of them come to. A page waits for that no longer than for
 # the count of its rows, and says so if that was not enough; a program that asks for totals gets them, or an error.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:groups plugin:locale plugin:statements
-# defines: names params answer totals_of Tally below written
+# defines: WORDS names params answer totals_of Tally below written
 
-_WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
+WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
 _TOO_LONG = (QueryTimeout, TooLarge, Unsupported)
 
 
@@ -164,9 +164,7 @@ def _html(locale: Locale, columns: Sequence[Column], found: Value) -> str:
 
 
 def _cell(locale: Locale, column: Column, value: Json, is_named: bool) -> str:
-    words = (
-        "" if column.total == "sum" and is_named else f'<span class="op">{escape(locale.t(_WORDS[column.total]))}</span> '
-    )
+    words = "" if column.total == "sum" and is_named else f'<span class="op">{escape(locale.t(WORDS[column.total]))}</span> '
     return f'<td class="num">{words}<bdi>{escape(written(locale, column, value))}</bdi></td>'
 
 

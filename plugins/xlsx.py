@@ -11,15 +11,20 @@ from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import app
-from app import CHUNK_BYTES, LOST, BadRequest, Column, Exchange, Format, Json, Response, Table
+from app import CHUNK_BYTES, LOST, BadRequest, Column, Exchange, Format, Json, Response, Table, TooLarge
 
 if TYPE_CHECKING:
+    from plugins import column_formats as formats
+    from plugins import totals
     from plugins.locale import Locale
+else:
+    formats, totals = app.plugin("column_formats"), app.plugin("totals")
 
 # ==== 1. XLSX ====================================================================================================
 # A list as one sheet, written row by row in constant memory: numbers, days and moments are cells of their own kind, and a
 # text is always a text, whatever it begins with.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:import_files plugin:locale plugin:reserve
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:column_formats plugin:import_files plugin:list_facts plugin:locale
+#          plugin:reserve plugin:totals
 # defines: Format:xlsx MOST_ROWS MOST_LETTERS XLSX_MEDIA Xlsx
 
 MOST_ROWS = 1_048_576  # of a sheet, its heading among them
@@ -33,6 +38,7 @@ _NOT_IN_NAMES = re.compile(r"[\[\]:*?/\\\x00-\x1f]")
 _LONGEST_NAME = 31  # of a sheet
 _NARROW, _WIDE = 8, 60  # characters of a column
 _MEASURED = 500  # rows by which the widths of columns go
+_MOST_SAID = 30_000  # letters of a fact
 _MOST_CUT = 1000  # cells that are named as cut
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 # Numbers of formats, of which a spreadsheet writes days and moments as its own reader's language does.
@@ -53,7 +59,7 @@ class Xlsx(Format):
         """Nothing is sent before the workbook is whole: a zip archive says at its end what is in it."""
         table, title = cast(Table, response.table), str(response.page.get("title", ""))
         with SpooledTemporaryFile(_IN_MEMORY_BYTES) as file:
-            _write(cast(IO[bytes], file), table, title, exchange.locale)
+            _write(cast(IO[bytes], file), table, title, exchange, response)
             file.seek(0)
             yield from iter(partial(file.read, CHUNK_BYTES), b"")
 
@@ -66,26 +72,38 @@ class _Cut(NamedTuple):
     letters: int
 
 
-def _write(file: IO[bytes], table: Table, title: str, locale: Locale) -> None:
+def _write(file: IO[bytes], table: Table, title: str, exchange: Exchange, response: Response) -> None:
     """The rows of a table as a workbook. Raises BadRequest if they do not fit into a sheet."""
     from xlsxwriter import Workbook
-    from xlsxwriter.utility import xl_rowcol_to_cell
 
     with TemporaryDirectory() as folder:  # where the rows wait for the end, whatever happens
         book = Workbook(file, {"constant_memory": True, "tmpdir": folder})
-        sheet = _Sheet(book, _sheet_name(title), table.columns, locale)
+        locale, name = exchange.locale, _sheet_name(title)
+        sheet = _Sheet(book, name, table.columns, locale)
         try:
             sheet.fill(locale.labelled(table.columns, table.rows))
         except BaseException:
             sheet.close()
             raise
-        if sheet.cut:
-            notes = book.add_worksheet(_sheet_name(locale.t("xlsx.notes"), apart_from=_sheet_name(title)))
-            notes.set_column(0, 0, 100)
-            for row, one in enumerate(sheet.cut):
-                cell = xl_rowcol_to_cell(one.row, one.column)
-                notes.write_string(row, 0, locale.t("xlsx.cut", cell=cell, n=one.letters, most=MOST_LETTERS))
+        about = book.add_worksheet(_sheet_name(locale.t("facts.sheet"), apart_from=name))
+        _say(about, book.add_format({"bold": True}), exchange, response, sheet.cut)
         book.close()
+
+
+def _say(sheet: Any, bold: Any, exchange: Exchange, response: Response, cut: Sequence[_Cut]) -> None:
+    """The second sheet: what the list is, and which cells of it are cut."""
+    from xlsxwriter.utility import xl_rowcol_to_cell
+
+    sheet.set_column(0, 0, 20)
+    sheet.set_column(1, 1, 100)
+    row, before = -1, ""
+    for row, (what, words) in enumerate(app.plugin("list_facts").facts(exchange, response)):
+        sheet.write_string(row, 0, "" if what == before else what, bold)
+        sheet.write_string(row, 1, _NOT_IN_XML.sub(LOST, words)[:_MOST_SAID])
+        before = what
+    for number, one in enumerate(cut, row + 2):
+        cell = xl_rowcol_to_cell(one.row, one.column)
+        sheet.write_string(number, 1, exchange.locale.t("xlsx.cut", cell=cell, n=one.letters, most=MOST_LETTERS))
 
 
 def _sheet_name(title: str, apart_from: str = "") -> str:
@@ -104,7 +122,10 @@ class _Sheet:
         self._sheet, self._columns, self._locale = book.add_worksheet(name), columns, locale
         self._styles = {name: book.add_format({"num_format": number}) for name, number in _STYLES.items()}
         self._heading = book.add_format({"bold": True, "bottom": 1})
-        self._widths = [0] * len(columns)
+        self._book, self._widths = book, [0] * len(columns)
+        self._codes = [formats.number_code(locale, one.format) for one in columns]
+        self._numbers = [book.add_format({"num_format": code}) if code else None for code, _ in self._codes]
+        self._tallies = [(place, totals.Tally(one)) for place, one in enumerate(columns) if one.total]
         self.cut: list[_Cut] = []
 
     def fill(self, rows: Any) -> None:
@@ -120,6 +141,9 @@ class _Sheet:
             if number % 5000 == 0:
                 app.plugin("reserve").check_scratch("writing a workbook")
             self._row(number, row)
+            for _, tally in self._tallies:
+                tally.add(row[tally.name])
+        self._below(number + 1)
         self._sheet.freeze_panes(1, 0)
         if self._columns:
             self._sheet.autofilter(0, 0, number, len(self._columns) - 1)
@@ -136,6 +160,37 @@ class _Sheet:
             if value is not None and not self._typed(number, place, column, value):
                 self._text(number, place, self._locale.show(column, value))
 
+    def _below(self, number: int) -> None:
+        """The totals: a row for each kind of them, with values and not with formulas, so that they are those of the page."""
+        label = next((place for place, one in enumerate(self._columns) if not one.total), None)
+        for op in dict.fromkeys(tally.op for _, tally in self._tallies):
+            edge = {"bold": True, "top": 1} if op == self._tallies[0][1].op else {"bold": True}
+            if label is not None:
+                self._text(number, label, self._locale.t(totals.WORDS[op]), self._book.add_format(edge))
+            for place, tally in self._tallies:
+                if tally.op == op:
+                    self._total(number, place, tally, edge)
+            number += 1
+
+    def _total(self, row: int, place: int, tally: Any, edge: Mapping[str, Any]) -> None:
+        column, (code, divisor) = self._columns[place], self._codes[place]
+        try:
+            value = tally.result()
+        except TooLarge:
+            return
+        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
+        if tally.op == "count" or not code:
+            code, divisor = "", 1
+        style = self._book.add_format({**edge, **({"num_format": code} if code else {})})
+        if is_number and _is_exact(value):
+            self._measure(row, place, len(totals.written(self._locale, column, value)))
+            self._sheet.write_number(row, place, value / divisor if divisor != 1 else value, style)
+        elif isinstance(value, str) and (found := self._moment(column.format, value)):
+            style = self._book.add_format({**edge, "num_format": _STYLES[found[0]]})
+            self._sheet.write_datetime(row, place, found[1], style)
+        elif value is not None:
+            self._text(row, place, totals.written(self._locale, column, value), style)
+
     def _typed(self, row: int, place: int, column: Column, value: Json) -> bool:
         """Write a value that has a kind of cell of its own; whether it has."""
         if isinstance(value, list | dict) or (column.titles and value in column.titles):
@@ -144,10 +199,7 @@ class _Sheet:
             self._measure(row, place, 5)
             self._sheet.write_boolean(row, place, value)
         elif isinstance(value, int | float | Decimal):
-            if not _is_exact(value):
-                return False
-            self._measure(row, place, len(str(value)))
-            self._sheet.write_number(row, place, value, self._styles["integer"] if isinstance(value, int) else None)
+            return _is_exact(value) and self._number(row, place, column, value)
         elif type(value) is str and (found := self._moment(column.format, value)):
             style, moment = found
             self._measure(row, place, 16 if style == "date-time" else 10)
@@ -156,9 +208,22 @@ class _Sheet:
             return False
         return True
 
+    def _number(self, row: int, place: int, column: Column, value: float | Decimal) -> bool:
+        (code, divisor), style = self._codes[place], self._numbers[place]
+        if column.format in ("date", "date-time"):  # Unix seconds
+            text = formats.moment_of(value)
+            return bool(text) and self._typed(row, place, column, text)
+        if not code:
+            style = self._styles["integer"] if isinstance(value, int) else None
+        self._measure(row, place, len(self._locale.show(column, value) if code and row <= _MEASURED else str(value)))
+        self._sheet.write_number(row, place, value if divisor == 1 else value / divisor, style)
+        return True
+
     def _moment(self, format_: str, text: str) -> tuple[str, date | time] | None:
         """The style and the value of a day, a moment by the clocks of the reader's zone, or a time of day; None if a sheet
         has no cell for it."""
+        if format_ == "date" and len(text) > 10 and (local := self._locale.local(text)):
+            text = local.date().isoformat()
         try:
             if format_ == "date" and (day := datetime.fromisoformat(text)).date() >= _FIRST_DAY and len(text) == 10:
                 return "date", day

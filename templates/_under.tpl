@@ -29,4 +29,8 @@
 % end
   </p>
 % end
+% script = getattr(page, "script", None)
+% if script:
+%   include('_script.tpl', script=script)
+% end
 </div>

@@ -1,0 +1,90 @@
+"""What a list that leaves the site says of itself, and the line by which a program asks for it."""
+
+from __future__ import annotations
+
+import shlex
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+import app
+from app import Column, Exchange, Response, View, rfc3339
+
+if TYPE_CHECKING:
+    from plugins import controls, filter_row
+else:
+    controls, filter_row = app.plugin("controls"), app.plugin("filter_row")
+
+# ==== 1. FACTS ===================================================================================================
+# The address of a list is its whole state, so that its words and its script are made of that.
+# uses: VALUES RUNNERS RESOURCES plugin:controls plugin:filter_row
+# defines: facts narrowed script
+
+_OF_PAGES = ("_next", "_prev", "_size", "_count", "_facets", "_totals", "_for")  # what an export does not go by
+
+
+def facts(exchange: Exchange, response: Response) -> Iterator[tuple[str, str]]:
+    """(what it is, its words) of a list that is exported: what it shows, for whom and when."""
+    page, t, columns = response.page, exchange.locale.t, response.table.columns if response.table else ()
+    yield t("facts.title"), str(page.get("heading") or page.get("title", ""))
+    if page.get("note"):
+        yield t("facts.note"), str(page["note"])
+    for words in narrowed(exchange, response, columns):
+        yield t("facts.narrowed"), words
+    if order := _order(exchange, page, columns):
+        yield t("facts.order"), order
+    yield t("facts.by"), response.caller.subject or t("facts.anybody")
+    yield t("facts.at"), exchange.locale.write_date_time(rfc3339(time.time()))
+    yield t("facts.address"), _address(exchange, exchange.inner)
+
+
+def narrowed(exchange: Exchange, response: Response, columns: Sequence[Column]) -> Iterator[str]:
+    """Each thing that a list is narrowed by, in words."""
+    page, t = response.page, exchange.locale.t
+    inputs = {one.name: one for one in controls.with_inputs(page, exchange.locale).get("inputs", ())}
+    view = page.get("view")
+    known = {one.name: one for one in [*(view.columns if isinstance(view, View) else ()), *columns]}
+    for name, text in exchange.query.items():
+        if name == "_q" and text:
+            yield t("filter.search", text=text)
+        elif one := inputs.get(name):
+            titles = dict(one.choices)
+            shown = [titles.get(part, part) for part in (text.split(",") if one.widget == "checkboxes" else [text])]
+            yield t("filter.param", field=one.title, value=t("common.comma").join(shown))
+        elif not name.startswith("_"):
+            column, op = filter_row.split(name, known)
+            yield filter_row.said(known[column], op, text, exchange.locale) if op else f"{name} = {text}"
+
+
+def _order(exchange: Exchange, page: Mapping[str, Any], columns: Sequence[Column]) -> str:
+    view, t = page.get("view"), exchange.locale.t
+    asked = [one for one in exchange.query.get("_sort", "").split(",") if one]
+    order = asked or (view.config.order_by if isinstance(view, View) else ())
+    titles = {one.name: exchange.locale.heading(one) for one in columns}
+    said = []
+    for one in order:
+        words = "table.descending" if one.startswith("-") else "table.ascending"
+        said.append(t(words, field=titles.get(one.removeprefix("-"), one.removeprefix("-"))))
+    return str(t("common.comma").join(said))
+
+
+def _address(exchange: Exchange, inner: str, **more: str) -> str:
+    """Where a list is on the web with all that narrows and orders it."""
+    site = exchange.door.site
+    begin = site.url or f"{exchange.scheme}://{exchange.host}{exchange.prefix}"
+    kept = {name: text for name, text in exchange.query.items() if name not in _OF_PAGES} | more
+    return f"{begin}/{inner}" + (f"?{urlencode(kept)}" if kept else "")
+
+
+# ---- a line for a shell
+
+
+def script(exchange: Exchange, response: Response) -> SimpleNamespace | None:
+    """The line that fetches the list of a page in a shell; None for a list that programs do not ask for."""
+    if response.page.get("faults") or not response.table:
+        return None
+    address = _address(exchange, f"{exchange.inner}.csv")
+    line = f'curl -fsS -H "Authorization: Bearer $TOKEN" {shlex.quote(address)}'
+    return SimpleNamespace(line=line, tokens_href=exchange.url("me"))

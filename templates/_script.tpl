@@ -1,0 +1,6 @@
+% # The line by which a program asks for the list that a page shows.
+<details class="script">
+  <summary>{{t("script.title")}}</summary>
+  <p>{{!t.html("script.how", token=t.tag("code", "TOKEN"), me=t.link(script.tokens_href, t("script.me")))}}</p>
+  <pre tabindex="0" role="region" aria-label="{{t("script.line")}}"><code>{{script.line}}</code></pre>
+</details>
