@@ -13,25 +13,23 @@ from typing import TYPE_CHECKING, Any
 from app import AppPage, Exchange, Json, Plan, Request, Response, Scope, leads_to, plan_of, plugin
 
 if TYPE_CHECKING:
-    from plugins import pages
+    from plugins import menus, pages
 else:
-    pages = plugin("pages")
+    menus, pages = plugin("menus"), plugin("pages")
 
 # ==== 1. HOMES ===================================================================================================
 # A template of an app's own is a program of whoever runs the site. What it is given is in docs/apps-and-templates.md.
-# uses: VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:pages
+# uses: VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:menus plugin:pages
 # defines: handle focusable
 
 
 def handle(one: AppPage, request: Request, scope: Scope) -> Plan:
     """The page of an app, or for programs what is in it."""
-    menu = [entry for entry in one.menu if "href" in entry or scope.caller.opens(entry["address"])]
+    menu = [entry for entry in one.menu if menus.is_open(entry, scope.caller)]
     data = {"title": one.title, "icon": one.config.icon, "note": one.config.note, "menu": menu}
     page: dict[str, Any] = {"title": one.title, "trail": [(one.title, "")], "scope": scope, "app": one}
     if isinstance(one.config.home, str):
-        leads = {
-            entry["address"]: leads_to(entry["address"], one.opens, scope.caller) for entry in menu if "address" in entry
-        }
+        leads = [menus.leads(entry, one.opens, scope.caller) if "address" in entry else "" for entry in menu]
         page |= {"home": leads_to(one.config.home, one.opens, scope.caller), "leads": leads}
         page |= {"build": _page, "params": dict(request.params)}
     else:
@@ -44,7 +42,8 @@ def handle(one: AppPage, request: Request, scope: Scope) -> Plan:
 def _page(exchange: Exchange, response: Response) -> Mapping[str, Any]:
     """What the template of an app shows: its menu, or what the app's own template makes."""
     leads, home = response.page["leads"], response.page["home"]
-    menu = [{"href": exchange.url(leads.get(one.get("address"), "")), **one} for one in response.data["menu"]]
+    pairs = zip(response.data["menu"], leads, strict=True)
+    menu = [{**one, "href": exchange.url(lead) if lead else one["href"]} for one, lead in pairs]
     body = _own_page(exchange, response, home) if home.endswith((".html", ".tpl")) else ""
     return {**response.data, "menu": [SimpleNamespace(**one) for one in menu], "body": body, "rows": ()}
 

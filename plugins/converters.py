@@ -99,9 +99,9 @@ def pattern(raw: Any, folder: Path) -> str:
 
 
 def link(raw: Any, folder: Path) -> str:
-    """What a browser may be led to."""
-    if not re.match(r"https?://|/|mailto:", CONVERTERS["text"](raw, folder)):
-        raise ValueError("must begin with https://, http://, mailto: or /")
+    """What a browser may be led to, or an address of this site."""
+    if not re.match(r"https?://|/|mailto:|(forms|views|files|apps|admin)/", CONVERTERS["text"](raw, folder)):
+        raise ValueError("must begin with https://, http://, mailto: or /, or be an address such as views/open?kind=paid")
     return str(raw)
 
 

@@ -280,8 +280,8 @@ def _filter_input(one: Input, t: Words) -> Input:
 # ==== 2. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
-#          plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:several_pages plugin:totals
-#          plugin:view_extras
+#          plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:saved_filters plugin:several_pages
+#          plugin:totals
 # defines: shown
 
 
@@ -307,11 +307,10 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
-        **app.plugin("view_extras").of_page(exchange, response),
         "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
         "empty": _empty_words(page, asked.again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
-        "rows": rows, "several": boxes,
+        "rows": rows, "several": boxes, "saved": _saved(exchange, response, asked),
         "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
         **_pages_around(exchange, table, asked.again), **asked.view(columns),
         "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
@@ -321,6 +320,12 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
     }  # fmt: skip
+
+
+def _saved(exchange: Exchange, response: Response, asked: _Asked) -> Any:
+    """The filters of the list that its reader has saved, and how he saves another one."""
+    known = [one.name for one in (*cast(Table, response.table).columns, *asked.page.get("inputs", ()))]
+    return app.plugin("saved_filters").tabs(exchange, response.caller, asked.again, known)
 
 
 def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:

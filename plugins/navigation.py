@@ -13,7 +13,7 @@ from app import App, AppError, AppPage, Caller, Exchange, leads_to
 
 # ==== 1. PLACES ==================================================================================================
 # What one caller may open, by app, and what every page shows of it: menus, the trail, and which app it belongs to.
-# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY plugin:menus
 # defines: Entry Places Navigation caller_of
 
 # A page belongs to the app whose menu holds its resource. Where several do, it is the one through which this browser came:
@@ -115,12 +115,13 @@ class Navigation:
 
     def _entries(self, menu: Sequence[Mapping[str, str]], caller: Caller) -> tuple[Entry, ...]:
         """Those that the caller may open, each where it leads for him."""
-        found = []
+        found, of_menus = [], app.plugin("menus")
         for one in menu:
-            if "href" in one:
+            if "address" not in one:
                 found.append(Entry(one["title"], one["icon"], one["href"]))
-            elif caller.opens(address := one["address"]):
-                found.append(Entry(one["title"], one["icon"], leads_to(address, self._opens, caller), address))
+            elif of_menus.is_open(one, caller):
+                href = of_menus.leads(one, self._opens, caller)
+                found.append(Entry(one["title"], one["icon"], href, one["address"]))
         return tuple(found)
 
     @property

@@ -178,8 +178,9 @@ def menu(
     found = list[Mapping[str, str]]()
     for one in entries:
         address = "/".join(one.get("address", "").split("/")[:2])
-        title = titles.get(address, one["title"]) if address else texts.get(f"{place}.menu.{one['title']}", one["title"])
-        if address and one["address"] == f"{address}/mine":
+        is_own = "href" in one
+        title = texts.get(f"{place}.menu.{one['title']}", one["title"]) if is_own else titles.get(address, one["title"])
+        if not is_own and one["address"] == f"{address}/mine":
             title = locale.t("trail.mine_of", title=title)
         if address and one["address"] == f"{address}/pages":
             title = locale.t("app_pages.title")

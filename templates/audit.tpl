@@ -4,6 +4,9 @@ chosen = [field.value or any([o.selected and o.value for o in field.options]) fo
 %>
 <div class="head"><h1>{{page.title}}</h1></div>
 % include('_errors.tpl')
+% if page.saved:
+%   include('_saved.tpl', saved=page.saved)
+% end
 <form class="filter many" method="get" action="{{page.action}}" role="search">
 %   for name, value in page.hidden.items():
   <input type="hidden" name="{{name}}" value="{{value}}">

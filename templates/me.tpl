@@ -102,6 +102,12 @@ secret = {"required": "required", "autocapitalize": "none", "spellcheck": "false
 %   include('_drafts.tpl', drafts=page.drafts, names_form=True)
 </section>
 % end
+% if page.filters:
+<section>
+<h2>{{t("saved.title")}}</h2>
+%   include('_filters.tpl', filters=page.filters)
+</section>
+% end
 <section>
 <h2>{{t("me.signed_in")}}</h2>
 <ul class="plain">
@@ -163,10 +169,4 @@ secret = {"required": "required", "autocapitalize": "none", "spellcheck": "false
 </form>
 % end
 </section>
-% if page.links:
-<section>
-<h2>{{t("links.mine")}}</h2>
-%   include('_links.tpl', lines=page.links, action=page.action, do="end_link", named=True)
-</section>
-% end
 </div>
