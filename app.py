@@ -8608,7 +8608,8 @@ class Builder:
     def _view(self, one: ViewConfig, place: str) -> Resource | None:
         if one.source:
             form = self.resources.get(one.source)
-            return View(one, form, self.languages.site) if isinstance(form, Form) else None
+            make = plugin("form_views").of
+            return cast(View, make(one, form, self.languages.site)) if isinstance(form, Form) else None
         queries = self._provider_with(Queries, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
         return cast(View, plugin("statements").SqlView(one, queries, self.languages.site)) if queries else None
 

@@ -10,8 +10,8 @@ from app import RESOURCE_CONFIGS, AppConfig, Config, Fault, FormConfig, Resource
 
 # ==== 1. CHECKS ==================================================================================================
 # Each setting is right by itself when this runs, or has a fault already, of which no second one follows here.
-# uses: ERRORS CONFIG plugin:charts plugin:oidc plugin:proxy_sign_in plugin:reading plugin:renames plugin:row_rules
-#          plugin:states plugin:toml_advice
+# uses: ERRORS CONFIG plugin:charts plugin:form_views plugin:oidc plugin:proxy_sign_in plugin:reading plugin:renames
+#          plugin:row_rules plugin:states plugin:toml_advice
 # defines: cross_checked
 
 _TAKEN = ("history", "move", "mine", "comments", "drafts", "import")  # no names of fields
@@ -50,6 +50,8 @@ class _Checks:
                 self.check_form(one, place)
             if isinstance(one, ViewConfig) and one.columns:
                 self.faults += plugin("reading").faults(one, self.config)
+            if isinstance(one, ViewConfig):
+                self.faults += plugin("form_views").settings_faults(one)
         self.check_provider("site.state", self.config.site.state)
         self.check_site()
         self.check_sign_in()

@@ -27,8 +27,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:charts plugin:fields plugin:lines plugin:options plugin:patterns
-#          plugin:reading plugin:row_rules plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:charts plugin:fields plugin:form_views plugin:lines plugin:options
+#          plugin:patterns plugin:reading plugin:row_rules plugin:toml_advice
 # defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -163,14 +163,20 @@ def of_sections(form: Form) -> Iterator[Fault]:
 def of_columns(view: View, form: Form) -> Iterator[Fault]:
     """A fault for each name of a column that the form does not have."""
     config, known = view.config, [column.name for column in form.columns]
-    asked = [("columns", name) for name in config.columns] + [("where", one.field) for one in config.where]
-    asked += [("facets", name) for name in config.facets]
-    for key, name in [*asked, *(("order_by", name.removeprefix("-")) for name in config.order_by)]:
+    asked = [("where", one.field) for one in config.where]
+    is_derived = getattr(view, "is_derived", False)
+    if not is_derived:
+        asked = [("columns", name) for name in config.columns] + asked + [("facets", name) for name in config.facets]
+        asked += [("order_by", name.removeprefix("-")) for name in config.order_by]
+    for key, name in asked:
         if name not in known:
             detail = f"names the column {name!r}, which {config.source} has not{nearest(name, known)}"
             yield Fault(f"views.{view.name}.{key}", "configuration", detail)
-    yield from plugin("reading").of_form(view, form, known)
-    yield from plugin("charts").faults(config, form)
+    if is_derived:
+        yield from plugin("form_views").faults(view, form)
+    else:
+        yield from plugin("reading").of_form(view, form, known)
+        yield from plugin("charts").faults(config, form)
     for one in config.where:
         values = one.value if one.op == "in" else [one.value]
         compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")

@@ -24,6 +24,7 @@ from app import (
     field_key,
     nearest,
     plugin,
+    sort_key,
     value_of_key,
 )
 
@@ -31,7 +32,8 @@ from app import (
 # Everything goes by sort keys, so that each provider groups as it orders: equal numbers are one value, date-times of one
 # moment too, null and missing are one, values of several types stay apart; lists and objects are no values of groups.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: OPS MOST_READ GROUPS_S within limit_s Total number_of mean_of shown_value check too_many too_long of_records
+# defines: OPS MOST_READ GROUPS_S within limit_s Total exact_of number_of mean_of shown_value load check too_many
+#          too_long of_records
 #          of_read
 
 OPS = ("count", "sum", "avg", "min", "max")
@@ -81,8 +83,11 @@ class Total:
         elif key[1] == "0":
             self.add_number(cast("int | float | Decimal", value_of_key(key)))
 
+    def add_value(self, value: Json) -> None:
+        self.add(sort_key(value))
+
     def add_number(self, number: int | float | Decimal) -> None:
-        sign, digits, power = Decimal(repr(number) if isinstance(number, float) else number).as_tuple()
+        sign, digits, power = exact_of(number).as_tuple()
         whole = int("".join(map(str, digits)))
         self._parts[int(power)] = self._parts.get(int(power), 0) + (-whole if sign else whole)
 
@@ -102,6 +107,11 @@ class Total:
     def avg(self) -> Json:
         """The double nearest to the exact mean; an integer if it is whole."""
         return mean_of(self.exact(), self.count) if self.count else None
+
+
+def exact_of(number: Json) -> Decimal:
+    """A float counts as the decimal that it is written as."""
+    return Decimal(repr(number)) if isinstance(number, float) else Decimal(cast("int | Decimal", number))
 
 
 def number_of(exact: Decimal) -> Json:
@@ -134,10 +144,16 @@ def shown_value(key: str) -> Json:
     return f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + offset
 
 
+def load(records: Records) -> None:
+    """Imports what groups its records, now."""
+    if records.kind in _PUSHED:
+        plugin(_PUSHED[records.kind])
+
+
 def check(measures: Sequence[Measure]) -> None:
     """Raises BadRequest for a measure that there is not."""
     for one in measures:
-        if one.op not in OPS:
+        if one.op not in (*OPS, "numbers"):  # how many of the values are numbers, for those who make one mean of several
             raise BadRequest(f"{one.op!r} is no measure{nearest(one.op, OPS)}: {', '.join(OPS)}")
 
 
@@ -158,7 +174,7 @@ class _Measured:
 
     def add(self, key: str) -> None:
         self.count += bool(key)
-        if self.op in ("sum", "avg"):
+        if self.op in ("sum", "avg", "numbers"):
             self.total.add(key)
         elif key and key != "z":
             self.least = min(self.least or key, key)
@@ -166,7 +182,7 @@ class _Measured:
 
     def result(self) -> Json:
         made: dict[str, Callable[[], Json]] = {
-            "count": lambda: self.count, "sum": self.total.sum, "avg": self.total.avg,
+            "count": lambda: self.count, "numbers": lambda: self.total.count, "sum": self.total.sum, "avg": self.total.avg,
             "min": lambda: shown_value(self.least), "max": lambda: shown_value(self.greatest),
         }  # fmt: skip
         return made[self.op]()

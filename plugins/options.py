@@ -534,7 +534,10 @@ def _of_field(
     form = target if isinstance(target, Form) else target.source
     if not isinstance(form, Form):
         return _of_sql(cast("SqlView", target)), []
-    known = [one.name for one in (target.columns if isinstance(target, View) else form.columns)]
+    if getattr(target, "is_grouped", False):
+        return [(".view", f"names {target.name}, whose rows are groups: name a view whose rows are records")], []
+    shown = target.columns if isinstance(target, View) else form.columns
+    known = [one.name for one in shown if "." not in one.name]  # none of another form
     named = {key: options[key] for key in ("value", "label") if options.get(key)}
     wrong = [
         (f".{key}", f"names {name!r}, which is no column of {address}{nearest(name, known)}")

@@ -94,7 +94,7 @@ def records_of(response: Response) -> str:
         return str(page["records_at"]) + "/"
     view = page.get("view")
     form = view.source if isinstance(view, View) else None
-    if not isinstance(view, View) or not isinstance(form, Form) or view.config.group_by:
+    if not isinstance(view, View) or not isinstance(form, Form) or getattr(view, "is_grouped", False):
         return ""
     return f"{form.records_at}/" if response.caller.may(Action.READ, f"{form.records_at}/x") else ""
 

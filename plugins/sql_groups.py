@@ -45,7 +45,7 @@ class Grouping(ABC):
         named = dict.fromkeys([*self.by, *(one.field for one in self.measures)])
         keys = {name: f"k{n}" for n, name in enumerate(named)}
         inner = [f"coalesce({sql._column(name, name in instants)}, '') as {key}" for name, key in keys.items()]
-        summed = dict.fromkeys(one.field for one in self.measures if one.op in ("sum", "avg"))
+        summed = dict.fromkeys(one.field for one in self.measures if one.op in ("sum", "avg", "numbers"))
         numbers = {name: f"n{n}" for n, name in enumerate(summed)}
         inner += [f"{self._number(sql, name)} as {column}" for name, column in numbers.items()]
         found = [keys[name] for name in self.by]
@@ -95,8 +95,10 @@ class Grouping(ABC):
 
 def _sum_of(op: str, found: str | None) -> Json:
     if found is None:
-        return None
+        return 0 if op == "numbers" else None
     count, _, text = found.partition(" ")
+    if op == "numbers":
+        return int(count)
     exact = Decimal(text)
     if not exact.is_finite():
         raise TooLarge("the numbers are too far apart to be added up exactly")

@@ -31,16 +31,16 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import groups
+    from plugins import form_views, groups
     from plugins.locale import Locale
     from plugins.statements import SqlView
 else:
-    groups = app.plugin("groups")
+    form_views, groups = app.plugin("form_views"), app.plugin("groups")
 
 # ==== 1. TOTALS ==================================================================================================
 # The provider adds up, so that a page of fifty rows says what all of them come to. A page waits for that no longer than for
 # the count of its rows, and says so if that was not enough; a program that asks for totals gets them, or an error.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:groups plugin:locale plugin:statements
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:form_views plugin:groups plugin:locale plugin:statements
 # defines: WORDS names params answer totals_of Tally below written
 
 WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
@@ -72,7 +72,7 @@ def totals_of(view: View, request: Request, columns: Sequence[Column], within_s:
     measures = [Measure(one.total, one.name) for one in columns if one.total]
     if not measures:
         return {}
-    if view.config.group_by:
+    if getattr(view, "is_grouped", False):
         found: Sequence[Json] = _of_groups(view, request, columns)
     elif isinstance(view.source, Form):
         found = _of_records(view, request, measures, within_s)
@@ -85,8 +85,12 @@ def totals_of(view: View, request: Request, columns: Sequence[Column], within_s:
 
 def _of_records(view: View, request: Request, measures: Sequence[Measure], within_s: float | None) -> Sequence[Json]:
     asked = read_list(request.params, view.columns, view.locale, view.own_params())
-    query = view.source.query(asked, (), view.columns)
-    query = query._replace(where=(*query.where, *view.config.where), after="")
+    if isinstance(view, form_views.JoinedView):
+        query = view.selected(asked)
+    else:
+        query = view.source.query(asked, (), view.columns)
+        query = query._replace(where=(*query.where, *view.config.where))
+    query = query._replace(order_by=(), after="")
     with groups.within(within_s or groups.GROUPS_S):
         return cast(Sequence[Json], view.source.store.groups(query, (), measures, 1)[0])
 
