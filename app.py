@@ -4180,7 +4180,7 @@ class HttpRunner(Runner):
         return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
-        path = re.sub(r"/login/.*", "/login/…", exchange.path)  # a sign-in code is a secret
+        path = re.sub(rf"^({self.prefix}/(login|s))/.*", r"\1/…", exchange.path)  # the code of a link is a secret
         facts = {
             "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
             "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
@@ -8331,7 +8331,7 @@ _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
-    "_filters": ("subject",),
+    "_filters": ("subject",), "_shares": ("expires_at", "subject"),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -9272,8 +9272,8 @@ _ASKED_FOR_LATE = (
     *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
-    *("import_pages", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters", "several"),
-    *("several_pages", "unfit", "waiting", "xlsx"),
+    *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
+    *("several", "several_pages", "share_pages", "unfit", "waiting", "xlsx"),
 )
 
 

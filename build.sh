@@ -156,6 +156,7 @@ prepare_tools() {
   prepare_emulators
   once redbot install_tool .build/redbot.txt || skipped REDbot
   once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
+  once icalendar install_tool .build/icalendar.txt || skipped "what reads calendars"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
   once json-server install_npm .build/json-server/*.json || skipped json-server
   once axe install_npm .build/axe/*.json || skipped axe-core

@@ -48,14 +48,14 @@ if TYPE_CHECKING:
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
-#          plugin:admin_outbox plugin:fields plugin:outbox
-#       plugin:admin_check plugin:admin_providers plugin:admin_sessions plugin:admin_tokens plugin:locale
-#       plugin:mailed_links plugin:metrics plugin:people
+#          plugin:admin_check plugin:admin_links plugin:admin_outbox plugin:admin_providers plugin:admin_sessions
+#          plugin:admin_tokens plugin:fields plugin:locale plugin:mailed_links plugin:metrics plugin:outbox
+#          plugin:people
 # defines: TITLES lists retitled join AdminTable Metrics
 
 TITLES: Mapping[str, str] = {  # as programs get them; pages have those of their language, "admin.people"
     f"admin/{name}": name.capitalize()
-    for name in ("people", "tokens", "sessions", "access", "audit", "outbox", "providers", "check", "metrics")
+    for name in ("people", "tokens", "sessions", "links", "access", "audit", "outbox", "providers", "check", "metrics")
 }
 
 
@@ -69,6 +69,7 @@ def lists(
         plugin("people").resource(config, state, titles, locale),
         plugin("admin_tokens").Tokens(state, config, titles, locale),
         plugin("admin_sessions").Sessions(state, config, locale),
+        plugin("admin_links").Links(state, config, locale),
         plugin("admin_access").Access(state, config, titles, locale),
         plugin("admin_outbox").OutboxRows([state], locale),
     ]

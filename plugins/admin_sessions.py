@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
@@ -57,9 +57,12 @@ class Sessions(admin.AdminTable):
     endpoints = (Endpoint(""), Endpoint("ID", (Action.DELETE,)))
     order_by = ("-expires_at",)  # an index has it, and a session lasts as long as any other
     template = "sessions.tpl"
+    missing = "there is no session {}"
 
-    def __init__(self, state: Records, config: Config, locale: Locale) -> None:
-        super().__init__("sessions", _COLUMNS, [state], locale, secret=True)
+    def __init__(
+        self, state: Records, config: Config, locale: Locale, name: str = "sessions", columns: Sequence[str] = _COLUMNS
+    ) -> None:
+        super().__init__(name, columns, [state], locale, secret=True)
         self.columns = (*self.columns, Column("id", "Id"))
         self.records, self._idle_s = state, config.auth.session_idle_s
 
@@ -73,11 +76,11 @@ class Sessions(admin.AdminTable):
         return Plan(respond=lambda blobs: answer, changes=[ended])
 
     def _named(self, name: str) -> Record:
-        """The row of a session. Raises NotFound if there is none."""
-        wanted = Query("_sessions", (Condition("id", "prefix", name),), limit=2)
+        """The row of that id. Raises NotFound if there is none."""
+        wanted = Query(self.table, (Condition("id", "prefix", name),), limit=2)
         found = cast(Records, self.records).find(wanted).items if len(name) >= _ID_LETTERS else []
         if len(found) != 1 or found[0].damage:
-            raise NotFound(f"there is no session {name[:64]}")
+            raise NotFound(self.missing.format(name[:64]))
         return found[0]
 
     def _found(self, request: Request, scope: Scope, asked: ListQuery, query: Query) -> Table:

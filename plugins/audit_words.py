@@ -196,6 +196,8 @@ def who(subject: str, names: Mapping[str, str], t: Any) -> str:
     if not subject:
         return str(t("audit.nobody"))
     kind, _, rest = subject.partition(":")
+    if kind == "link" and rest:
+        return str(t("audit.by_link", name=rest))
     if kind in ("cli", "service", "job"):
         return str(t("audit.operator" if kind == "cli" else "audit.itself", name=rest))
     return names.get(subject) or subject

@@ -27,8 +27,8 @@ else:
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
-# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:charts plugin:fields plugin:form_views plugin:lines plugin:options
-#          plugin:patterns plugin:reading plugin:row_rules plugin:toml_advice
+# uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:calendars plugin:charts plugin:fields plugin:form_views plugin:lines
+#          plugin:options plugin:patterns plugin:reading plugin:row_rules plugin:toml_advice
 # defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -197,10 +197,11 @@ def slow_patterns(one: Settings, place: str) -> Iterator[Fault]:
 
 
 def of_options(resources: Mapping[str, Any], declared: Iterable[str]) -> list[Fault]:
-    """A fault for each mistake in where the choices of fields come from."""
-    if not any(isinstance(one, Form) and one.looked_up for one in resources.values()):
-        return []
-    found: list[Fault] = plugin("options").faults(resources, declared)
+    """A fault for each mistake in where the choices of fields come from, and in what views have beside their rows."""
+    views = [one for one in resources.values() if isinstance(one, View) and (one.config.calendar or one.config.refresh_s)]
+    found: list[Fault] = list(plugin("calendars").faults(views)) if views else []
+    if any(isinstance(one, Form) and one.looked_up for one in resources.values()):
+        found += plugin("options").faults(resources, declared)
     return found
 
 

@@ -281,7 +281,7 @@ def _filter_input(one: Input, t: Words) -> Input:
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
 #          plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:saved_filters plugin:several_pages
-#          plugin:totals
+#          plugin:totals plugin:view_extras
 # defines: shown
 
 
@@ -307,6 +307,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
+        **app.plugin("view_extras").of_page(exchange, response),
         "chart": app.plugin("charts").on_page(exchange, response) if exchange.resource[:6] == "views/" else None,
         "empty": _empty_words(page, asked.again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),

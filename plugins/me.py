@@ -45,8 +45,8 @@ from app import (
 
 # ==== 1. ME ======================================================================================================
 # What a person sees and changes of himself. A program may read it, and send the same as JSON.
-# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:form_drafts plugin:html_forms plugin:pages plugin:passwords
-#          plugin:people plugin:saved_filters plugin:zones
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY plugin:form_drafts plugin:html_forms plugin:links plugin:pages
+#          plugin:passwords plugin:people plugin:saved_filters plugin:share_pages plugin:zones
 # defines: Route:me Me
 
 _MOST_BYTES = 65536
@@ -116,6 +116,7 @@ class Me(Route):
                 for one in sessions
             ],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
+            "links": list(map(plugin("links").row_of, plugin("links").of_subject(site, caller.subject))),
             "drafts": [
                 {name: one.value[name] for name in ("form", "id")} | {"updated_at": rfc3339(one.value["at"])}
                 for one in self._drafts(site, caller)
@@ -166,7 +167,8 @@ class Me(Route):
         forms = site.languages.shown(locale)
         titles = cast(Any, forms["admin/people"]).titles
         page = {
-            **facts, **rows, "drafts": plugin("form_drafts").lines(exchange, forms, self._drafts(site, caller)),
+            **facts, **rows, "links": self._links(exchange, site, caller),
+            "drafts": plugin("form_drafts").lines(exchange, forms, self._drafts(site, caller)),
             "filters": plugin("saved_filters").lines(exchange, forms, self._filters(site, caller)),
             "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
@@ -179,6 +181,11 @@ class Me(Route):
         notice = pages.take_notice(exchange)
         body = pages.pages_of(exchange).render(exchange, "me.tpl", locale.t("me.title"), page, notice)
         return cast(Answer, pages.page_answer(422 if error else 200, body))
+
+    def _links(self, exchange: Exchange, site: App, caller: Caller) -> list[SimpleNamespace]:
+        """One's share links, for people."""
+        rows = plugin("links").of_subject(site, caller.subject)
+        return plugin("share_pages").lines(exchange, site, rows) if rows else []
 
     # -- what is done
 
@@ -202,14 +209,12 @@ class Me(Route):
             case "make_token":
                 return self._new_token(sent, site, caller, person)
             case "revoke":
-                found = [one for one in self._mine(site, caller, "_tokens") if one.key == sent.get("jti")]
-                if not found:
-                    raise NotFound("you have no such token")
-                now = int(site.clock())
-                writes = [Update("_tokens", one.key, one.value | {"revoked_at": now}) for one in found]
-                self._commit(site, exchange, caller, "revoke", writes)
+                self._revoke(sent, exchange, site, caller)
                 return {"done": t("me.token_revoked")}
-        raise BadRequest("do must be profile, password, sign_out, sign_out_others, make_token or revoke")
+            case "end_link":
+                plugin("links").end(site, caller, _text(sent.get("id")), exchange.id)
+                return {"done": t("links.ended")}
+        raise BadRequest("do must be profile, password, sign_out, sign_out_others, make_token, revoke or end_link")
 
     def _profile(self, sent: Value, exchange: Exchange, site: App, caller: Caller, person: Record) -> Value:
         """Take over the name, the language and the time zone, of which those stay that are not sent; "" is none."""
@@ -271,6 +276,13 @@ class Me(Route):
         made = site.office.issue(caller, caller.subject, grants, [], _TOKEN_S[expires], label, own=True, also=[same])
         short = _text(sent.get("format", "short")) != "jwt"
         return {"jti": made.jti, "token": site.authority.short(made) if short else site.authority.jwt(made)}
+
+    def _revoke(self, sent: Value, exchange: Exchange, site: App, caller: Caller) -> None:
+        found = [one for one in self._mine(site, caller, "_tokens") if one.key == sent.get("jti")]
+        if not found:
+            raise NotFound("you have no such token")
+        revoked = {"revoked_at": int(site.clock())}
+        self._commit(site, exchange, caller, "revoke", [Update("_tokens", one.key, one.value | revoked) for one in found])
 
     def _commit(
         self, site: App, exchange: Exchange, caller: Caller, action: str, writes: Sequence[Write], facts: Value | None = None

@@ -762,8 +762,8 @@ class Description:
         elif base.endswith("/audit"):
             found = self._operation("get", "one of them", {"200": _answer("the entry", _content(ref(row)))})
             self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "get": found}
-        elif base.endswith("/sessions"):
-            ends = self._operation("end", "end a session", {"204": _answer("it has ended", None)})
+        elif base.endswith(("/sessions", "/links")):
+            ends = self._operation("end", "end one of them", {"204": _answer("it has ended", None)})
             self.paths[f"{base}/{{id}}"] = {"parameters": [_parameter("id", _KEY, "path")], "delete": ends}
         elif base.endswith("/outbox"):
             found, key = {"200": _answer("the notice", _content(ref(row)))}, [_parameter("id", _KEY, "path")]

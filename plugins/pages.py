@@ -154,7 +154,7 @@ class Pages:
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
-            "faults": _faults_for(caller, exchange), "embedded": _is_embedded(exchange),
+            "faults": _faults_for(caller, exchange), "embedded": _embedding(exchange),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
         }).encode()  # fmt: skip
@@ -285,6 +285,8 @@ class Pages:
         if table:
             page["search"] = search = response.page["search"]
             page["entries"] = [_file_entry(exchange, row, may, exchange.locale, folder * bool(search)) for row in table.rows]
+            for entry in page["entries"] if response.caller.subject else ():
+                entry.share_href = "" if entry.is_folder else exchange.url("share", of=entry.address)
             page["next_href"] = exchange.url(folder, _q=search or None, _next=table.next) if table.next else ""
             page["count"] = "" if search or exchange.query.get("_next") else _counted_entries(table, exchange.locale.t)
         return {**page, **report}
@@ -489,6 +491,11 @@ def _is_embedded(exchange: Exchange) -> bool:
     return False
 
 
+def _embedding(exchange: Exchange) -> bool | str:
+    """Whether the page has none of the site's menus: inside of another one, or by a share link."""
+    return "shared" if exchange.inner.startswith("s/") else _is_embedded(exchange)
+
+
 def _faults_for(caller: Caller, exchange: Exchange) -> list[str]:
     """What is wrong with a later app.toml, for whoever administers the site while it is read each time it is saved."""
     found = exchange.door.fault.get()
@@ -604,7 +611,8 @@ def _file_entry(
         size = locale.write_size(row["size_bytes"])
     return SimpleNamespace(
         name="/".join(split_path(row["address"].removeprefix(below))) if below else row["name"],
-        href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind,
+        href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind, share_href="",
+        address=row["address"],
         size=size, modified=locale.write_date_time(modified), modified_iso=modified,
         may_delete=row["type"] == "file" and Action.DELETE in may,
         delete_href=exchange.url(row["address"], _method="DELETE", _list=list_state(exchange)),
@@ -614,7 +622,7 @@ def _file_entry(
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:list_pages
-#          plugin:media_types plugin:move_pages plugin:public_forms plugin:unsent
+#          plugin:media_types plugin:move_pages plugin:public_forms plugin:unsent plugin:view_extras
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -659,7 +667,8 @@ class Html(Format):
         else:
             body = self.pages.show(exchange, response, notice)
         status = BadRequest.status if response.page.get("faults") and exchange.query else 200
-        return page_answer(status, body, policy=policy_of(exchange))
+        answer = page_answer(status, body, policy=policy_of(exchange))
+        return cast(Answer, app.plugin("view_extras").tagged(exchange, answer)) if response.table else answer
 
     def _leads(self, response: Response) -> str:
         """The address that is shown in place of this one; "" if it is shown itself."""

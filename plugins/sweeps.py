@@ -11,15 +11,15 @@ import app
 from app import AppError, Condition, Delete, Query, Records, Write
 
 # ==== 1. SWEEPS ==================================================================================================
-# Idempotency records, drafts, sessions, sign-in links and tokens that are over, and what interrupted uploads left behind.
-# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:form_drafts plugin:import_files
+# Idempotency records, drafts, sessions, links and tokens that are over, and what interrupted uploads left behind.
+# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:form_drafts plugin:import_files plugin:links
 # defines: Job:sweeps REQUESTS_KEPT_S Sweeps
 
 REQUESTS_KEPT_S = 15 * 86400
 
 
 class Sweeps(app.Job):
-    """Forgets what is kept for a time only: idempotency records, sessions, sign-in links, tokens, and what interrupted
+    """Forgets what is kept for a time only: idempotency records, sessions, links, tokens, and what interrupted
     uploads left in providers. Nothing while the clock is in doubt."""
 
     kind = "sweeps"
@@ -53,7 +53,7 @@ class Sweeps(app.Job):
         writes: list[Write] = [Delete("_requests", record.key) for record in islice(records.walk(old), 5000)]
         writes += app.plugin("form_drafts").expired(records, now)
         if records is site.state:
-            writes += site.authority.expired(now)
+            writes += [*site.authority.expired(now), *app.plugin("links").expired(records, now)]
         size = records.most_writes or len(writes) or 1
         for start in range(0, len(writes), size):
             records.commit(writes[start : start + size])

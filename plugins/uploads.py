@@ -22,6 +22,7 @@ from app import (
     Exists,
     Forbidden,
     Host,
+    JsonFormat,
     NotFound,
     PreconditionFailed,
     Request,
@@ -46,7 +47,7 @@ else:
 # ==== 1. UPLOADS =================================================================================================
 # A file that is refused stops no other one. What became of each is the answer: 201, 207 where some were stored, or the
 # first error. plugins/pages.py answers people with a page of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms plugin:share
 # defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads
 
 LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
@@ -197,7 +198,7 @@ class FolderUpload:
 
 
 class Uploads(Route):
-    """POST into a folder, for programs."""
+    """POST into a folder, for programs; and of JSON to a file, which makes a link to it."""
 
     kind = "uploads"
     methods: ClassVar[Mapping[str, Action]] = {"POST": Action.CREATE}
@@ -205,6 +206,8 @@ class Uploads(Route):
 
     def answer(self, asked: Asked, host: Host) -> Answer:
         exchange = cast(Exchange, asked)
+        if exchange.media_type == JsonFormat.media:
+            return cast(Answer, app.plugin("share").asked_for(exchange, host))
         folder = tuple(part for part in exchange.path_inside if part)
         upload = FolderUpload(exchange, exchange.door.request(exchange, exchange.resource, folder, Action.CREATE))
         if exchange.media_type != "multipart/form-data":

@@ -321,3 +321,71 @@ if (several) {
   });
   window.addEventListener("pageshow", count);
 }
+
+// A list that refreshes itself takes its rows over from the same page, fetched again: not while it is hidden, or while
+// somebody types a filter, marks text or chooses rows in it.
+const fresh = document.querySelector("[data-refresh]");
+if (fresh) {
+  const every = Number(fresh.dataset.refresh) * 1000, seen = document.getElementById("refreshed");
+  const told = seen.parentElement.querySelector("[role=status]");
+  let at = new Date(), tag = "", misses = 0, timer = 0, due = Date.now() + every;
+  const say = (words) => {
+    const time = at.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+    seen.textContent = words.replace("{time}", time);
+  };
+  const inUse = () => {
+    const marked = getSelection(), active = document.activeElement;
+    if (active.matches("input:not([type=checkbox]), select, textarea")) return true;
+    if (fresh.querySelector("details[open], input:checked:not(#all-fields)")) return true;
+    return !marked.isCollapsed && marked.containsNode(fresh, true);
+  };
+  const takeOver = (box) => {
+    const ways = () => [...fresh.querySelectorAll("a, button, input, summary, [tabindex]")], active = document.activeElement;
+    const index = ways().indexOf(active), href = active.getAttribute("href");
+    const left = fresh.querySelector(".scroll")?.scrollLeft;
+    const all = fresh.querySelector("#all-fields")?.checked;
+    fresh.replaceChildren(...box.childNodes);
+    if (all) fresh.querySelector("#all-fields")?.setAttribute("checked", "");
+    const next = index < 0 ? null : ways().find((one) => href && one.getAttribute("href") === href) ?? ways()[index];
+    if (left) fresh.querySelector(".scroll")?.scrollTo({ left });
+    next?.focus({ preventScroll: true });
+    told.textContent = `${fresh.dataset.changed} ${seen.textContent}`;
+  };
+  const look = async () => {
+    due = Date.now() + every;
+    if (inUse()) return later();
+    const answer = await fetch(location.href, {
+      headers: { Accept: "text/html", ...(tag && { "if-none-match": tag }) }, cache: "no-store",
+    }).catch(() => null);
+    const is = answer?.status;
+    if (answer?.redirected || (is >= 400 && is < 500 && is !== 429 && is !== 408)) return say(fresh.dataset.stopped);
+    misses = is === 200 || is === 304 ? 0 : misses + 1;
+    if (misses) say(fresh.dataset.waits);
+    if (is === 200) {
+      const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+      const box = page.querySelector("[data-refresh]");
+      if (!box) return say(fresh.dataset.stopped);
+      if (inUse()) return later();
+      tag = answer.headers.get("ETag") ?? "";
+      at = new Date();
+      say(fresh.dataset.updated);
+      if (box.innerHTML !== fresh.innerHTML) takeOver(document.adoptNode(box));
+    }
+    if (is === 304) {
+      at = new Date();
+      say(fresh.dataset.updated);
+    }
+    later();
+  };
+  const later = () => {
+    due = Date.now() + every * Math.min(2 ** misses, Math.max(1, 600000 / every));
+    wait();
+  };
+  const wait = () => {
+    clearTimeout(timer);
+    if (!document.hidden) timer = setTimeout(look, Math.max(0, due - Date.now()));
+  };
+  document.addEventListener("visibilitychange", wait);
+  say(fresh.dataset.updated);
+  wait();
+}

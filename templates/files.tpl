@@ -1,5 +1,5 @@
 % rebase('layout.tpl')
-% may_delete = any([entry.may_delete for entry in page.entries])
+% may_act = any([entry.may_delete or entry.share_href for entry in page.entries])
 <div class="head"><div><h1><bdi>{{page.title}}</bdi></h1>
 % if page.note:
   <p class="note">{{page.note}}</p>
@@ -39,7 +39,7 @@
 <table class="listing">
   <caption class="visually-hidden">{{t("files.caption", folder=page.title)}}</caption>
   <thead><tr><th scope="col">{{t("files.name")}}</th><th scope="col" class="num">{{t("files.size")}}</th><th scope="col">{{t("files.modified")}}</th>
-%   if may_delete:
+%   if may_act:
     <th scope="col"><span class="visually-hidden">{{t("files.actions")}}</span></th>
 %   end
   </tr></thead>
@@ -53,8 +53,11 @@
 <time datetime="{{entry.modified_iso}}">{{entry.modified}}</time>\\
 %       end
 </td>
-%     if may_delete:
+%     if may_act:
       <td class="act">
+%       if entry.share_href:
+        <a class="button small" href="{{entry.share_href}}" aria-label="{{t("links.share", name=entry.name)}}">{{t("links.share_short")}}</a>
+%       end
 %       if entry.may_delete:
 %         include('_delete.tpl', action=entry.delete_href, what=entry.name)
 %       end

@@ -6,7 +6,7 @@
 <title>{{heading}}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<meta name="referrer" content="same-origin">
+<meta name="referrer" content="{{"no-referrer" if embedded == "shared" else "same-origin"}}">
 <link rel="icon" type="image/svg+xml" href="{{static('icon.svg')}}">
 <link rel="stylesheet" href="{{static('app.css')}}">
 <script src="{{static('app.js')}}" defer></script>

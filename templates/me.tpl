@@ -169,4 +169,10 @@ secret = {"required": "required", "autocapitalize": "none", "spellcheck": "false
 </form>
 % end
 </section>
+% if page.links:
+<section>
+<h2>{{t("links.mine")}}</h2>
+%   include('_links.tpl', lines=page.links, action=page.action, do="end_link", named=True)
+</section>
+% end
 </div>

@@ -6,12 +6,21 @@
     <p class="note">{{page.note}}</p>
 % end
   </div>
-% if page.create_href:
+% if page.create_href or page.share_href:
   <div class="tools">
+%   if page.calendar_href:
+    <a class="button" href="{{page.calendar_href}}">{{t("links.calendar")}}</a>
+%   end
+%   if page.share_href:
+    <a class="button" href="{{page.share_href}}">{{t("links.share_short")}}</a>
+%   end
 %   if page.import_href:
     <a class="button" href="{{page.import_href}}">{{t("import.title")}}</a>
 %   end
-    <a class="button solid" href="{{page.create_href}}">{{page.create}}</a></div>
+%   if page.create_href:
+    <a class="button solid" href="{{page.create_href}}">{{page.create}}</a>
+%   end
+  </div>
 % end
 </div>
 % include('_errors.tpl')
@@ -28,6 +37,7 @@
 % if page.rows and page.several:
 %   include('_several.tpl', bar=page.several.bar)
 % end
+% include('_refresh.tpl')
 % if page.rows:
 % if len(page.columns) > 4:
 <p class="all-fields"><input type="checkbox" id="all-fields"> <label for="all-fields">{{t("table.all_fields")}}</label></p>
@@ -68,3 +78,6 @@
 </div>
 % end
 % include('_under.tpl')
+% if page.refresh_s:
+</div>
+% end

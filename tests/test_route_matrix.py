@@ -36,6 +36,8 @@ OWN_PATHS = {
     "/login/oidc": "everybody", "/login/oidc/back": "everybody", "/login/proxy": "everybody",
     "/openapi.json": "everybody",  # what the caller may open, and of all else nothing
     "/search": "everybody",  # likewise
+    "/share": "everybody",  # which answers nobody without the grant of what is to be shared
+    "/s/<code>": "everybody",  # whoever has a link
     "/me": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip
@@ -80,6 +82,8 @@ class Operation(NamedTuple):
         updates = ("/move", "/history", "drafts/x", "several")
         if self.type == "forms" and self.method == "POST" and self.inside.endswith(updates):
             return "update"
+        if self.type == "views" and self.method == "POST":
+            return "read"  # a link to it, for whoever may read it
         return ACTIONS.get(self.method, "read")
 
     def of(self, resource: str) -> Operation:

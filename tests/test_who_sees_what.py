@@ -14,6 +14,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 from http_client import JSON, PAGE, Reply, Site
@@ -103,10 +104,11 @@ ASKED = (
 OWN = {
     "/": [""], "/forms": [""], "/views": [""], "/apps": [""], "/search": ["q=BERTHA", "q=4711", "q=Remark", "q=bo"],
     "/openapi.json": [""], "/me": [""], "/me/filters": [""], "/me/filters/<id>": [""],
+    "/share": ["of=views/all", "of=views/few%3F_q=BERTHA", "of=views/all%3Fsalary__gt=1"],
 }  # fmt: skip
 ELSEWHERE = {
     "/files", "/admin", "/healthz", "/readyz", "/static/<name>", "/login", "/login/<code>", "/login/mail", "/logout",
-    "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics",
+    "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics", "/s/<code>",
 }  # fmt: skip
 ENDINGS = ("", ".json", ".csv", ".ndjson", ".xlsx", ".svg")
 ROW = ("Bertha", "bertha", "Quittung")  # in whatever tells of the record of another one
@@ -282,6 +284,26 @@ def test_no_message_tells_or_does_what_no_route_would(tmp_path: Path, name: str)
     hidden = ("salary", "remark", "verdict", "grade", "created_by") if name == "manager" else tuple(before)
     assert {one: after[one] for one in hidden} == {one: before[one] for one in hidden}
     offices.site.close()
+
+
+@pytest.mark.parametrize("name", ["owner", "manager"])
+def test_no_link_tells_more_than_its_maker_sees(offices: Offices, name: str) -> None:
+    caller, found = offices.callers[name], list[str]()
+    for target in ("/views/all", "/views/few", "/views/few?_q=BERTHA", "/views/few?_q=4711", "/views/all?salary__gt=1"):
+        made = offices.site.send(target, {"link": {"expires": "7d"}}, caller.token)
+        found += said(f"POST {target}", made, caller)
+        if made.status != 201:
+            continue
+        link = urlsplit(made.json["url"]).path
+        for ending, asked in itertools.product(
+            ENDINGS, ("", "_sort=salary", "_sort=-remark", "_q=4711", "_size=1", "_for=excel")
+        ):
+            for headers in ({}, PAGE):
+                for token in ("", offices.root):  # whoever follows it sees no more by his own rights
+                    where = f"{link}{ending}?{asked}"
+                    found += said(f"{target} {where}", offices.site.ask("GET", where, None, headers, token), caller)
+        assert offices.site.get(f"{link}.json").status == 200
+    assert not found, found[:20]
 
 
 def test_what_can_be_chosen_is_called_by_nothing_that_is_hidden(offices: Offices) -> None:

@@ -1,0 +1,199 @@
+"""The rows of a view as entries of a calendar, /views/V.ics, and what is wrong with how a view declares one."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from copy import copy
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import cast
+
+from app import (
+    Answer,
+    App,
+    Column,
+    Exchange,
+    Fault,
+    Form,
+    Format,
+    Json,
+    NotAcceptable,
+    Response,
+    Table,
+    Unsupported,
+    View,
+    dump_json,
+    nearest,
+    plugin,
+)
+
+# ==== 1. DECLARED ================================================================================================
+# The settings `calendar` and `refresh` of views, each looked at beside what the view has.
+# uses: ERRORS CONFIG RESOURCES plugin:view_extras
+# defines: faults
+
+_DATES = ("date", "date-time")
+
+
+def faults(views: Iterable[View]) -> Iterator[Fault]:
+    """A fault for each mistake. Of an SQL view the columns are not known before it is asked."""
+    soonest = plugin("view_extras").SOONEST_S
+    for view in views:
+        place = f"views.{view.name}"
+        if view.config.refresh_s and view.config.refresh_s < soonest:  # "" = never
+            yield Fault(f"{place}.refresh", "configuration", f'is too often: write "{soonest}s" or more')
+        if isinstance(view.source, Form):
+            yield from _of_columns(view, f"{place}.calendar")
+
+
+def _of_columns(view: View, place: str) -> Iterator[Fault]:
+    known = {column.name: column for column in view.columns}
+    for key, name in view.config.calendar.items():
+        if name is None:
+            continue
+        if name not in known:
+            detail = f"names {name!r}, which is no column of the view{nearest(name, known)}"
+            yield Fault(f"{place}.{key}", "configuration", detail)
+        elif key != "title" and known[name].format not in _DATES:
+            detail = f"names {name!r}, which is neither a date nor a date-time"
+            yield Fault(f"{place}.{key}", "configuration", detail)
+
+
+# ==== 2. CALENDAR ================================================================================================
+# RFC 5545. An entry keeps its UID: that of its record, of an SQL row its `id`, or else a digest of the row.
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY
+# defines: Format:ics MOST_ENTRIES Ics escaped folded
+
+MOST_ENTRIES = 10_000
+_LINE_BYTES = 75  # RFC 5545 section 3.1, without the line break
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+
+
+class Ics(Format):
+    """The entries of a calendar that programs subscribe to."""
+
+    kind = "ics"
+    media = "text/calendar; charset=utf-8"
+    subjects = frozenset({"calendar"})  # that a view declares, and no other list
+    whole = True
+
+    def dump(self, exchange: Exchange, response: Response) -> Iterator[bytes]:
+        raise NotAcceptable("only a view with a calendar is written as one")
+
+    def answer(self, exchange: Exchange, response: Response) -> Answer | None:
+        site = cast(App, exchange.door.host)
+        view = site.resources.get(exchange.resource)
+        if response.table is None or not isinstance(view, View) or not view.config.calendar:
+            if response.table is not None:
+                response.table.close()
+            return None
+        with closing(_with_ids(exchange, view, response)) as table:
+            body = b"".join(folded(line) for line in _calendar(exchange, view, table))
+        name = view.name
+        headers = [("Content-Type", self.media), ("Content-Disposition", f'attachment; filename="{name}.ics"')]
+        return Answer(200, headers, body)
+
+
+def _with_ids(exchange: Exchange, view: View, response: Response) -> Table:
+    """The rows that were read, those of records with their ids."""
+    table, form, request = cast(Table, response.table), view.source, response.page["request"]
+    known = {one.name for one in table.columns}
+    if not isinstance(form, Form) or view.config.group_by or "id" in known or "_columns" in request.params:
+        return table
+    table.close()
+    seen = copy(view.seen_by(response.caller))
+    seen.columns = (*seen.columns, Column("id", "Id"))
+    return seen.rows(request)
+
+
+def _calendar(exchange: Exchange, view: View, table: Table) -> Iterator[str]:
+    """The lines of the calendar, not folded yet."""
+    columns, config = {one.name: one for one in table.columns}, view.config.calendar
+    if missing := [name for name in config.values() if name is not None and name not in columns]:
+        raise Unsupported(f"the calendar of views/{view.name} names {missing[0]!r}, which is no column of its rows")
+    title, zone, left_out, entries = columns[config["title"]], _zone(exchange), 0, 0
+    name = exchange.door.host.languages.shown(exchange.locale)[exchange.resource].title
+    yield from ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Satchel//EN", "CALSCALE:GREGORIAN")
+    yield from (f"X-WR-CALNAME:{escaped(name)}", "REFRESH-INTERVAL;VALUE=DURATION:PT1H", "X-PUBLISHED-TTL:PT1H")
+    stamp, host = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"), exchange.door.host.site_id()
+    for row in table.rows:
+        times = _times(row[config["start"]], row[config["end"]] if config.get("end") else None, zone)
+        if times is None or entries >= MOST_ENTRIES:
+            left_out += 1
+            continue
+        entries += 1
+        summary = escaped(exchange.locale.show(title, row[title.name]))
+        yield from ("BEGIN:VEVENT", f"UID:{_uid(row)}@{view.name}.{host}", f"DTSTAMP:{stamp}", *times, f"SUMMARY:{summary}")
+        yield "END:VEVENT"
+    if left_out:
+        yield f"X-SATCHEL-LEFT-OUT:{left_out}"
+    yield "END:VCALENDAR"
+
+
+def _zone(exchange: Exchange) -> tzinfo:
+    """The one of the site: in which a moment is meant that has no offset."""
+    return cast(tzinfo, exchange.door.host.languages.site.zone)
+
+
+def _uid(row: Mapping[str, Json]) -> str:
+    known = row.get("id")
+    if isinstance(known, int | str) and re.fullmatch(r"[A-Za-z0-9_-]{1,100}", str(known)):
+        return str(known)
+    return hashlib.sha256(dump_json(dict(row)).encode(errors="replace")).hexdigest()[:32]
+
+
+def _times(start: Json, end: Json, zone: tzinfo) -> Sequence[str] | None:
+    """DTSTART and DTEND, which is the first day or moment that is no part of it; None if they are no times, or turned."""
+    try:
+        begins, ends = _time(start, zone), None if end is None or end == "" else _time(end, zone)
+        if type(begins) is date:
+            last = begins if ends is None else ends.astimezone(zone).date() if isinstance(ends, datetime) else ends
+            after = last + timedelta(days=1)
+            return None if last < begins else (_day("DTSTART", begins), _day("DTEND", after))
+        moment = cast(datetime, begins)
+        if ends is None:
+            return (f"DTSTART:{_utc(moment)}",)
+        over = ends if isinstance(ends, datetime) else datetime.combine(ends + timedelta(days=1), time(), zone)
+    except (ValueError, OverflowError):
+        return None
+    return None if over < moment else (f"DTSTART:{_utc(moment)}", f"DTEND:{_utc(over)}")
+
+
+def _time(value: Json, zone: tzinfo) -> date | datetime:
+    """A day, or a moment, which is in the zone if it has no offset. Raises ValueError if it is neither."""
+    if not isinstance(value, str):
+        raise ValueError("not a time")
+    if _DAY.fullmatch(value):
+        return date.fromisoformat(value)
+    found = datetime.fromisoformat(value.upper())
+    return found if found.tzinfo else found.replace(tzinfo=zone)
+
+
+def _day(name: str, day: date) -> str:
+    return f"{name};VALUE=DATE:{day.year:04d}{day:%m%d}"
+
+
+def _utc(moment: datetime) -> str:
+    there = moment.astimezone(UTC)
+    return f"{there.year:04d}{there:%m%dT%H%M%SZ}"
+
+
+def escaped(text: str) -> str:
+    """A TEXT (RFC 5545 section 3.3.11), without control characters."""
+    text = re.sub(r"([\\;,])", r"\\\1", text)
+    text = re.sub(r"\r\n|[\r\n\u2028\u2029]", r"\\n", text)
+    return re.sub(r"[\x00-\x08\x0b-\x1f\x7f]", "", text)
+
+
+def folded(line: str) -> bytes:
+    """A content line in pieces of at most 75 bytes, none of which splits a character."""
+    data, pieces, most = line.encode(errors="replace"), list[bytes](), _LINE_BYTES
+    while len(data) > most:
+        at = most
+        while data[at] & 0xC0 == 0x80:
+            at -= 1
+        pieces.append(data[:at])
+        data, most = data[at:], _LINE_BYTES - 1  # after the space that goes on with it
+    return b"\r\n ".join([*pieces, data]) + b"\r\n"

@@ -1,0 +1,224 @@
+"""The door of share links: /s/CODE for whoever has one, and how one is made by programs and pages."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, cast
+from urllib.parse import quote
+
+from app import (
+    ELSEWHERE,
+    Action,
+    Answer,
+    App,
+    AppError,
+    Asked,
+    BadRequest,
+    Caller,
+    Exchange,
+    Forbidden,
+    Format,
+    Host,
+    JsonFormat,
+    NotAcceptable,
+    Record,
+    Response,
+    Route,
+    Table,
+    Unauthenticated,
+    UnsupportedMedia,
+    Value,
+    json_answer,
+    log_fault,
+    plugin,
+    problem_answer,
+    see_other,
+    send_content,
+    split_path,
+)
+
+links = plugin("links")
+
+# ==== 1. DOOR ====================================================================================================
+# Nobody signs in here. A file goes out as files do, a view as a page without the site's menus, or in another format by its
+# suffix. The page of a password takes tries as slowly as the page for signing in. No answer says where a code came from,
+# and no search engine is to keep one.
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:links plugin:passwords plugin:refusals
+#          plugin:share_pages
+# defines: Route:share Share asked_for has_calendar
+
+_LOCKED = "this link has a password: send it in a form, as the field password"
+_OPEN_S = 43_200  # for so long a browser that knows the password is not asked again
+_COOKIE = "satchel_share_"
+_MOST_BYTES = 65536
+_OF_PAGES = ("_next", "_prev", "_sort", "_size", "_for")  # what may be asked of a view beside what its link keeps
+_HEADERS = [("Referrer-Policy", "no-referrer"), ("X-Robots-Tag", "noindex, nofollow")]
+
+
+class Share(Route):
+    """/s/CODE, the page /share, and links to views."""
+
+    kind = "share"
+    paths: ClassVar[Mapping[str, str]] = {"/share": "GET POST", "/s/<code>": "GET POST"}
+    methods: ClassVar[Mapping[str, Action]] = {"POST": Action.READ}
+    types = frozenset({"views"})
+
+    def __init__(self, *facts: Any) -> None:
+        super().__init__(*facts)
+        self._lock = threading.Lock()
+        self._uses: Any = None
+
+    def answer(self, asked: Asked, host: Host) -> Answer:
+        exchange, site = cast(Exchange, asked), cast(App, host)
+        if exchange.resource:
+            return asked_for(exchange, site)
+        if exchange.inner == "share":
+            return cast(Answer, plugin("share_pages").answer(exchange, site))
+        try:
+            answer = self._opened(exchange, site)
+        except AppError as error:
+            log_fault(exchange, error)
+            answer = exchange.format.fault(exchange, error) or problem_answer(exchange.id, error)
+        answer.headers[:] = [*answer.headers, *_HEADERS]
+        return answer
+
+    def _opened(self, exchange: Exchange, site: App) -> Answer:
+        site.health.ensure_open(site.state)
+        code, _, ending = exchange.inner.removeprefix("s/").partition(".")
+        if ending:
+            exchange.format = exchange.door.formats.get(ending) or exchange.format
+        row = links.good(site, code)
+        links.maker(site, row)  # before a password is asked for that opens nothing
+        if ending and ending != exchange.format.kind:
+            raise NotAcceptable(f"a link has no {ending[:20]}")
+        if row.value["password"] and not _knows(exchange, row):
+            return _asks(exchange, site, row, code)
+        if exchange.method == "POST":
+            return see_other(exchange.path)
+        answer = self._shown(exchange, site, row)
+        with self._lock:
+            self._uses = self._uses or links.Uses(site)
+        self._uses.note(row, exchange.client, exchange.id)
+        exchange.subject = f"link:{links.id_of(row)}"  # for the log
+        return answer
+
+    def _shown(self, exchange: Exchange, site: App, row: Record) -> Answer:
+        is_view = row.value["address"].startswith("views/")
+        if unknown := [one for one in exchange.query if not is_view or one not in _OF_PAGES]:
+            raise BadRequest(f"{unknown[0]} is no parameter of a link")
+        facts = {"whole": exchange.format.whole, "page": exchange.page and is_view, "languages": exchange.languages}
+        response = links.read(site, row, exchange.id, exchange.query, **facts)
+        if response.content:
+            return send_content(exchange, response.content)
+        exchange.resource = row.value["address"]  # what formats say of a view
+        return _table(exchange, site, response)
+
+
+def _table(exchange: Exchange, site: App, response: Response) -> Answer:
+    """The rows of a view, as the page of a link or in another format."""
+    one, table = exchange.format, cast(Table, response.table)
+    if exchange.page:
+        return cast(Answer, plugin("share_pages").view(exchange, site, response))
+    if answer := one.answer(exchange, response):
+        return answer
+    if "table" not in one.subjects:
+        table.close()
+        raise NotAcceptable(f"the rows of a view are not written as {one.kind}")
+    return Answer(200, _file_headers(one, exchange.resource), _Rows(one.dump(exchange, response), table))
+
+
+def _file_headers(one: Format, address: str) -> list[tuple[str, str]]:
+    name = split_path(address)[-1]
+    kept = [("Content-Disposition", f'attachment; filename="{name}.{one.kind}"')] if one.whole else []
+    return [("Content-Type", one.media), *kept]
+
+
+class _Rows:
+    """A streamed body that closes the table it is made of; a fault before the first row has a status of its own."""
+
+    def __init__(self, chunks: Iterator[bytes], table: Table) -> None:
+        self._chunks, self._table = chunks, table
+        try:
+            self._first = next(chunks, b"")
+        except BaseException:
+            table.close()
+            raise
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._first
+        yield from self._chunks
+
+    def close(self) -> None:
+        self._table.close()
+
+
+# ---- a password
+
+
+def _knows(exchange: Exchange, row: Record) -> bool:
+    """Whether the browser has shown the password of a link lately."""
+    for sealed in exchange.cookie_values(f"{_COOKIE}{links.id_of(row)}_").split():
+        key, _, until = (exchange.door.host.unseal("share link", sealed) or "").partition(" ")
+        if key == row.key and until.isdigit() and int(until) > cast(App, exchange.door.host).clock():
+            return True
+    return False
+
+
+def _asks(exchange: Exchange, site: App, row: Record, code: str) -> Answer:
+    """The page that asks for the password, or what came of one that was sent."""
+    if exchange.method != "POST":
+        if not exchange.page:
+            raise Forbidden(_LOCKED)
+        return cast(Answer, plugin("share_pages").locked(exchange, 200))
+    if exchange.door.same_origin(exchange) is False:
+        raise Forbidden(ELSEWHERE)
+    password, address = _password(exchange), plugin("refusals").address_of(exchange.client)
+    try:
+        with site.office.throttle.reserved(f"address {address}", f"link {links.id_of(row)}"):
+            if not plugin("passwords").fits(password, row.value["password"]):
+                raise Unauthenticated("the password is wrong")
+    except Unauthenticated as error:
+        site.office.refusals.note("share", exchange.client, "wrong_password", exchange.id)
+        if not exchange.page:
+            raise Forbidden(error.message) from None
+        return cast(Answer, plugin("share_pages").locked(exchange, 403, error.message))
+    sealed = site.seal("share link", f"{row.key} {int(site.clock()) + _OPEN_S}")
+    exchange.cookies.append(exchange.door.cookie(exchange, sealed, _OPEN_S, f"{_COOKIE}{links.id_of(row)}_"))
+    return see_other(exchange.path)
+
+
+def _password(exchange: Exchange) -> str:
+    text: str = plugin("html_forms").read_form(exchange, _MOST_BYTES).text("password")
+    return text if len(text) <= plugin("passwords").LONGEST else ""
+
+
+# ---- made by programs
+
+
+def asked_for(exchange: Exchange, site: App) -> Answer:
+    """The answer to `{"link": {…}}`, sent to the address of a file or a view."""
+    if exchange.media_type != JsonFormat.media:
+        raise UnsupportedMedia('send application/json, such as {"link": {"action": "read", "expires": "7d"}}')
+    exchange.door.check_origin(exchange, form=False)
+    address = "/".join((exchange.resource, *[quote(part, safe="") for part in exchange.path_inside]))
+    wanted = links.place(address, exchange.query, exchange.id, credential=exchange.credential)
+    caller: Caller = links.readable(site, wanted)
+    exchange.subject = caller.subject
+    exchange.door.check_token(exchange, "")
+    sent = exchange.door.formats[JsonFormat.kind].load(exchange, address)
+    if not isinstance(sent, dict) or set(sent) != {"link"}:
+        raise BadRequest('the body must be {"link": {"action": "read", "expires": "7d"}}')
+    wish = links.wish_of(sent["link"], site.clock(), endless=has_calendar(site, wanted.resource))
+    code, row = links.make(site, caller, wanted, wish)
+    url = links.url_of(site, exchange, code)
+    told: Value = {**links.row_of(row), "url": url}
+    if has_calendar(site, wanted.resource):
+        told["calendar_url"] = f"{url}.ics"
+    return json_answer(201, told)
+
+
+def has_calendar(site: App, resource: str) -> bool:
+    """Whether an address is that of a view with a calendar."""
+    config = getattr(site.resources.get(resource), "config", None)
+    return bool(resource.startswith("views/") and getattr(config, "calendar", None))

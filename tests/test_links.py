@@ -1,0 +1,448 @@
+"""Share links: how one is made, what it opens and what it does not, and everything that ends it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from http_client import FORM, JSON, PAGE, Reply, Site
+
+import app
+
+RULES = """
+[roles.hr]
+grants = ["forms/**:*"]
+[forms.pay]
+owner = { field = "created_by", unless = "hr" }
+[forms.pay.fields]
+who    = { type = "string", required = true }
+salary = { type = "number", read_by = "hr" }
+[views.pay]
+from = "forms/pay"
+"""
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, edit=lambda text: text + RULES)
+    made.app.state.commit([app.Insert("_people", "bo", {"subject": "bo", "roles": ["staff"], "name": "Bo"})])
+    assert made.put("/files/docs/plan.txt", "0123456789", made.token("**:*")).status == 201
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def root(site: Site) -> str:
+    return site.token("**:*", subject="root")
+
+
+@pytest.fixture
+def bo(site: Site) -> str:
+    """The cookie of a person who is signed in."""
+    return signed_in(site, "bo")
+
+
+def signed_in(site: Site, subject: str) -> str:
+    reply = site.submit("/login", {"code": site.app.office.link(app.Caller("test"), subject)})
+    return next(v.partition(";")[0] for n, v in reply.headers if n == "Set-Cookie" and v.startswith("satchel_session_"))
+
+
+def made(site: Site, target: str, by: str, **wish: Any) -> str:
+    """The path of a new link."""
+    wish = {"action": "read", "expires": "7d"} | wish
+    reply = site.send(target, {"link": wish}, by, Sec_Fetch_Site="same-origin")
+    assert reply.status == 201, reply.text
+    return urlsplit(reply.json["url"]).path
+
+
+def told(reply: Reply) -> tuple[Any, ...]:
+    """All of an answer but the id of its request."""
+    text = re.sub(r"[0-9a-f]{32}|/s/[\w-]{43}", "…", reply.text)
+    return reply.status, text, [one for one in reply.headers if one[0] != "X-Request-Id"]
+
+
+# ---- what a link opens
+
+
+def test_a_file_goes_out_by_its_link_as_files_do_to_whoever_has_it(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/plan.txt", root)
+    assert re.fullmatch(r"/s/[\w-]{43}", link)
+    for headers in ({}, PAGE, {"Authorization": "Bearer nonsense"}, {"Cookie": site.cookie("x" * 43)}):
+        assert site.ask("GET", link, None, headers).body == b"0123456789"
+    reply = site.get(link)
+    assert (reply["Referrer-Policy"], reply["X-Robots-Tag"]) == ("no-referrer", "noindex, nofollow")
+    assert "sandbox" in reply["Content-Security-Policy"]
+    assert site.ask("HEAD", link)["Content-Length"] == "10"
+    part = site.get(link, Range="bytes=2-4")
+    assert (part.status, part.body, part["Content-Range"]) == (206, b"234", "bytes 2-4/10")
+    assert site.get(link, Range="bytes=99-").status == 416
+    assert site.get(link, If_None_Match=reply["ETag"]).status == 304
+    for method in ("PUT", "DELETE", "PATCH"):
+        assert site.ask(method, link).status == 405
+    assert site.get(f"{link}?x=1").status == 400
+
+
+def test_nothing_that_was_uploaded_runs_under_a_link(site: Site, root: str) -> None:
+    site.put("/files/docs/a.html", "<script>alert(1)</script>", root)
+    reply = site.ask("GET", made(site, "/files/docs/a.html", root), None, PAGE)
+    assert reply["Content-Disposition"].startswith("attachment")
+    assert "sandbox" in reply["Content-Security-Policy"]
+
+
+def test_a_view_is_a_page_without_menus_that_keeps_its_query(site: Site, root: str) -> None:
+    link = made(site, "/views/numbers?top=60&_size=7&_q=row", root)
+    page = site.ask("GET", link, None, PAGE)
+    assert page.status == 200
+    assert "row &quot;50&quot;" in page.text
+    assert not re.search(r"<nav class=\"(menu|crumbs)|<form|/views/|/login|/files", page.text)
+    assert 'name="referrer" content="no-referrer"' in page.text
+    assert page["X-Robots-Tag"]
+    [following] = re.findall(r'href="([^"]*)" rel="next"', page.text)
+    assert "row &quot;60&quot;" in site.ask("GET", following.replace("&amp;", "&"), None, PAGE).text
+    assert len(site.get(link + ".csv").text.splitlines()) > 60
+    assert [row["i"] for row in site.get(link + ".json?_sort=-i&_size=2").json["items"]] == [60, 59]
+    assert site.get(link + ".csv")["Content-Disposition"] == 'attachment; filename="numbers.csv"'
+    for asked in ("top=1", "_q=x", "i__gt=3", "_count=1", "x=1"):
+        assert site.get(f"{link}?{asked}").status == 400, asked
+    assert site.get(link + ".zip").status == site.get(link + ".ics").status == 406
+
+
+def test_a_link_shows_no_more_than_its_maker_sees_and_hides_what_a_role_alone_lets_see(site: Site, root: str) -> None:
+    for who in ("ann", "cy"):
+        site.send("/forms/pay", {"who": who}, site.token("forms/pay:create", subject=who))
+    site.send("/forms/pay", {"who": "root", "salary": 4711}, root)
+    plain = made(site, "/views/pay", site.token("views/pay:read", subject="ann"))
+    assert [row["who"] for row in site.get(plain + ".json").json["items"]] == ["ann"]
+    assert "salary" not in site.get(plain + ".csv").text
+    full = made(site, "/views/pay", site.token("views/pay:read", roles=["hr"], subject="dee"))
+    assert {row["who"] for row in site.get(full + ".json").json["items"]} == {"ann", "cy", "root"}
+    assert "4711" in site.get(full + ".csv").text
+
+
+def test_a_site_below_a_prefix_makes_links_below_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, prefix="/ops")
+    root = site.token("**:*")
+    site.put("/ops/files/docs/a.txt", "x", root)
+    link = made(site, "/ops/files/docs/a.txt", root, password="a secret")
+    assert link.startswith("/ops/s/")
+    reply = site.submit(link, {"password": "a secret"})
+    assert (reply.status, reply["Location"]) == (303, link)
+    assert site.ask("GET", link, None, {"Cookie": reply.cookie}).body == b"x"
+    site.close()
+
+
+# ---- who may make one, and of what
+
+
+def test_only_whoever_may_read_something_makes_a_link_to_it(site: Site, root: str) -> None:
+    body = {"link": {"expires": "7d"}}
+    assert site.send("/files/docs/plan.txt", body).status == 401
+    for grant in ("files/docs:create,update,delete", "files/doc:*", "views/waiting:read"):
+        for target in ("/files/docs/plan.txt", "/views/numbers", "/files/docs/none.txt"):
+            reply = site.send(target, body, site.token(grant))
+            assert reply.status == 403, (grant, target)
+    assert site.send("/files/docs/none.txt", body, root).status == 404
+    assert site.send("/files/docs/", body, root).status == 400 == site.send("/files/docs", body, root).status
+    assert site.send("/views/none", body, root).status == 404
+    assert site.send("/views/numbers?top=x", body, root).status == 400
+    assert site.send("/files/docs/plan.txt", body, site.token("files/docs/plan.txt:read")).status == 201
+    assert site.ask("POST", "/views/numbers", "link=1", FORM, root).status == 415
+
+
+def test_the_public_reads_and_makes_no_links(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace('["forms/open:create"]', '["views/numbers:read"]'))
+    assert site.get("/views/numbers").status == 200
+    assert site.send("/views/numbers", {"link": {"expires": "7d"}}).status == 401
+    assert site.ask("GET", "/share?of=views/numbers", None, PAGE).status == 303
+    site.close()
+
+
+@pytest.mark.parametrize(
+    ("wish", "pointers"),
+    [
+        ({}, ["/link/expires"]), ({"expires": None}, ["/link/expires"]), ({"expires": ""}, ["/link/expires"]),
+        ({"expires": "soon"}, ["/link/expires"]), ({"expires": "2020-01-01"}, ["/link/expires"]),
+        ({"expires": "2020-01-01T00:00:00Z"}, ["/link/expires"]), ({"expires": "4000d"}, ["/link/expires"]),
+        ({"expires": "9999-12-31"}, ["/link/expires"]), ({"expires": "2030-02-30"}, ["/link/expires"]),
+        ({"expires": 7}, ["/link/expires"]), ({"expires": "7d", "password": ""}, ["/link/password"]),
+        ({"expires": "7d", "password": "  "}, ["/link/password"]),
+        ({"expires": "7d", "password": "short"}, ["/link/password"]),
+        ({"expires": "7d", "password": 1234567}, ["/link/password"]),
+        ({"expires": "7d", "password": "x" * 1001}, ["/link/password"]),
+        ({"expires": "7d", "action": "create"}, ["/link/action"]), ({"expires": "7d", "label": "x"}, ["/link/label"]),
+    ],
+)  # fmt: skip
+def test_a_wish_that_cannot_be_met_is_told_by_its_name(
+    site: Site, root: str, wish: dict[str, Any], pointers: list[str]
+) -> None:
+    for target in ("/files/docs/plan.txt", "/views/numbers"):
+        reply = site.send(target, {"link": wish}, root)
+        assert reply.status == 422, reply.text
+        assert [one["pointer"] for one in reply.json["errors"]] == pointers
+    assert site.get("/admin/links", root).json["items"] == []
+
+
+@pytest.mark.parametrize("body", ["{}", "[]", "null", '{"link": 1}', '{"link": {"expires": "7d"}, "x": 1}', "{"])
+def test_a_body_that_asks_for_no_link_is_refused(site: Site, root: str, body: str) -> None:
+    for target in ("/files/docs/plan.txt", "/views/numbers"):
+        assert site.ask("POST", target, body, JSON, root).status == 400
+
+
+# ---- what ends a link
+
+
+def ended(site: Site) -> Reply:
+    """What an address answers that no link ever had."""
+    return site.ask("GET", "/s/" + "x" * 43, None, PAGE)
+
+
+def row_of(site: Site, link: str) -> app.Record:
+    row = site.app.state.get("_shares", app.secret_digest(link.rpartition("/")[2]))
+    assert row is not None
+    return row
+
+
+def changed(site: Site, table: str, row: app.Record, **facts: Any) -> None:
+    site.app.state.commit([app.Update(table, row.key, row.value | facts, row.version)])
+
+
+def person(site: Site) -> app.Record:
+    row = site.app.state.get("_people", "bo")
+    assert row is not None
+    return row
+
+
+ENDS: dict[str, Callable[[Site, str, str], Any]] = {
+    "expired": lambda site, link, root: changed(site, "_shares", row_of(site, link), expires_at=1),
+    "suspended": lambda site, link, root: changed(site, "_people", person(site), suspended=True),
+    "without the role": lambda site, link, root: changed(site, "_people", person(site), roles=[]),
+    "removed": lambda site, link, root: site.ask("DELETE", "/admin/people/bo", None, {}, root),
+    "removed and invited again": lambda site, link, root: (
+        site.ask("DELETE", "/admin/people/bo", None, {}, root),
+        site.send("/admin/people", {"subject": "bo", "roles": ["staff"]}, root),
+    ),
+    "ended by its maker": lambda site, link, root: site.send(
+        "/me", {"do": "end_link", "id": row_of(site, link).key[:16]}, signed_in(site, "bo"), Sec_Fetch_Site="same-origin"
+    ),
+    "ended by the administration": lambda site, link, root: site.ask(
+        "DELETE", f"/admin/links/{row_of(site, link).key[:16]}", None, {}, root
+    ),
+}
+
+
+@pytest.mark.parametrize("way", ENDS)
+def test_what_ends_a_link_ends_it_at_once_and_nobody_can_tell_that_there_was_one(
+    site: Site, root: str, bo: str, way: str
+) -> None:
+    links = [made(site, "/files/docs/plan.txt", bo), made(site, "/views/numbers", bo, password="a secret")]
+    assert [site.ask("GET", one, None, PAGE).status for one in links] == [200, 200]
+    for link in links:
+        ENDS[way](site, link, root) if way != "removed and invited again" or link == links[0] else None
+        for ending in ("", ".csv", ".nonsense"):
+            reply = site.ask("GET", link + ending, None, PAGE)
+            assert told(reply)[:2] == told(site.ask("GET", "/s/" + "x" * 43 + ending, None, PAGE))[:2], ending
+            assert reply.status == 404
+        assert told(site.ask("GET", link, None, PAGE)) == told(ended(site))
+        assert site.submit(link, {"password": "a secret"}).status == 404
+
+
+def test_a_link_that_a_token_made_dies_with_it(site: Site, root: str) -> None:
+    issued = site.app.office.issue(app.Caller("test"), "robot", ["files/docs:read"], [], 3600)
+    link = made(site, "/files/docs/plan.txt", site.app.authority.jwt(issued))
+    assert site.get(link).status == 200
+    assert site.ask("DELETE", f"/admin/tokens/{issued.jti}", None, {}, root).status == 204
+    assert site.get(link).status == 404
+
+
+def test_a_file_that_is_gone_is_told_in_words_and_one_that_is_replaced_is_the_new_one(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/plan.txt", root)
+    site.put("/files/docs/plan.txt", "new", root)
+    assert site.get(link).body == b"new"
+    site.ask("DELETE", "/files/docs/plan.txt", None, {}, root)
+    reply = site.ask("GET", link, None, PAGE)
+    assert reply.status == 404
+    assert "is no longer there" in reply.text
+    assert "plan.txt" not in reply.text
+
+
+def test_links_that_are_over_are_swept(site: Site, root: str) -> None:
+    over, good = (made(site, "/files/docs/plan.txt", root) for _ in range(2))
+    changed(site, "_shares", row_of(site, over), expires_at=1)
+    assert [one.key for one in app.plugin("links").expired(site.app.state, site.app.clock())] == [row_of(site, over).key]
+    app.plugin("sweeps").Sweeps({}, site.app.config).run(site.app, __import__("threading").Event())
+    assert site.app.state.get("_shares", app.secret_digest(over[3:])) is None
+    assert site.get(good).status == 200
+
+
+# ---- passwords
+
+
+def test_a_password_opens_its_own_link_for_a_while(site: Site, root: str) -> None:
+    link, other = (made(site, "/files/docs/plan.txt", root, password="a secret") for _ in range(2))
+    page = site.ask("GET", link, None, PAGE)
+    assert page.status == 200
+    assert 'type="password"' in page.text
+    assert "0123" not in page.text
+    assert site.get(link).status == 403  # a program
+    wrong = site.submit(link, {"password": "another"})
+    assert wrong.status == 403
+    assert "the password is wrong" in wrong.text
+    assert not wrong["Set-Cookie"]
+    right = site.submit(link, {"password": "a secret"})
+    assert (right.status, right["Location"]) == (303, link)
+    assert "HttpOnly" in right["Set-Cookie"]
+    assert "SameSite=Lax" in right["Set-Cookie"]
+    assert site.ask("GET", link, None, {"Cookie": right.cookie}).body == b"0123456789"
+    assert site.ask("GET", other, None, {"Cookie": right.cookie}).status == 403
+    name, _, value = right.cookie.partition("=")
+    forged = value[:-2] + ("AA" if value[-2:] != "AA" else "BB")
+    assert site.ask("GET", link, None, {"Cookie": f"{name}={forged}"}).status == 403
+    old = site.app.seal("share link", f"{row_of(site, link).key} 1")
+    assert site.ask("GET", link, None, {"Cookie": f"{name}={old}"}).status == 403
+
+
+def test_tries_of_a_password_are_slowed_down_and_told(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/plan.txt", root, password="a secret")
+    statuses = [site.submit(link, {"password": f"wrong {n}"}).status for n in range(6)]
+    assert statuses == [403] * 5 + [429]
+    late = site.submit(link, {"password": "a secret"})
+    assert late.status == 429
+    assert int(late["Retry-After"]) > 0
+    tried = [one for one in site.get("/admin/audit", root).json["items"] if one["action"] == "share" and one["client"]]
+    assert {(one["code"], one["outcome"]) for one in tried} == {("wrong_password", "denied")}
+    assert "gave a wrong password for a link" in site.ask("GET", "/admin/audit", None, PAGE, root).text
+
+
+# ---- what is kept, and what is told
+
+
+def test_no_code_and_no_password_stands_anywhere(site: Site, root: str, caplog: pytest.LogCaptureFixture) -> None:
+    site.runner.config = site.runner.config.replaced(access_log=True)
+    with caplog.at_level(logging.INFO):
+        link = made(site, "/files/docs/plan.txt", root, password="a secret")
+        site.get(link)
+        site.submit(link, {"password": "a secret"})
+    code = link.rpartition("/")[2]
+    assert '"path":"/s/…"' in caplog.text
+    stored = b"".join(one.read_bytes() for one in site.folder.rglob("*") if one.is_file())
+    row = row_of(site, link)
+    for secret in (code, "a secret"):
+        assert secret.encode() not in stored
+        assert secret not in caplog.text
+    for told_at in ("/admin/links", "/admin/audit", "/me"):
+        for headers in ({}, PAGE):
+            text = site.ask("GET", told_at, None, headers, root).text
+            assert not [one for one in (code, row.key, row.value["password"]) if one in text], told_at
+
+
+def test_each_use_is_in_the_audit_trail_and_a_flood_is_counted(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/plan.txt", root)
+    for _ in range(30):
+        site.get(link)
+    site.ask("GET", link, None, {"REMOTE_ADDR": "192.0.2.7"})
+    used = [one for one in site.get("/admin/audit", root).json["items"] if one["action"] == "read"]
+    assert [(one["client"], one["count"], one["resource"]) for one in used] == [
+        ("192.0.2.7", 1, "files/docs/plan.txt"), ("127.0.0.1", 1, "files/docs/plan.txt"),
+    ]  # fmt: skip
+    assert {one["subject"] for one in used} == {f"link:{row_of(site, link).key[:16]}"}
+    assert used[0]["after"] == {"made_by": "root"}
+    site.runner.door.routes["share"]._uses.flush()
+    [row] = site.get("/admin/links", root).json["items"]
+    assert row["uses"] == 31
+    assert row["used_at"]
+    assert "Whoever has a link" in site.ask("GET", "/admin/audit", None, PAGE, root).text
+
+
+def test_many_clients_of_one_link_are_told_as_others(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/plan.txt", root)
+    for n in range(40):
+        site.ask("GET", link, None, {"REMOTE_ADDR": f"192.0.2.{n}"})
+    used = [one for one in site.get("/admin/audit?_size=100", root).json["items"] if one["action"] == "read"]
+    assert len(used) == 21
+    assert used[0]["client"] == "other addresses"
+
+
+# ---- pages
+
+
+def test_a_link_is_made_shown_once_and_ended_in_pages_without_scripts(site: Site, root: str, bo: str) -> None:
+    of_view = re.search(r'href="(/share[^"]*)"', site.ask("GET", "/views/numbers?top=4", None, PAGE, bo).text)
+    of_file = re.search(r'href="(/share[^"]*)"', site.ask("GET", "/files/docs/", None, PAGE, bo).text)
+    assert of_view
+    assert of_file
+    for found in (of_view, of_file):
+        target = found[1]
+        page = site.ask("GET", target, None, PAGE, bo)
+        token = re.findall(r'name="_token" value="([^"]*)"', page.text)[0]
+        sent = {"_token": token, "do": "make", "expires": "30d", "password": ""}
+        once = site.submit(target, sent, bo)
+        assert once.status == 201
+        [url] = re.findall(r"<code>([^<]*)</code>", once.text)
+        assert site.ask("GET", urlsplit(url).path, None, PAGE).status == 200
+        again = site.ask("GET", target, None, PAGE, bo).text
+        assert url not in again
+        assert "made 20" in again
+        [id_] = re.findall(r'name="id" value="([^"]*)"', again)
+        gone = site.submit(target, {"_token": token, "do": "end", "id": id_}, bo)
+        assert gone.status == 303
+        assert site.get(urlsplit(url).path).status == 404
+    refused = site.submit(target, sent | {"expires": "date", "until": "2020-01-01", "password": "abc"}, bo)
+    assert refused.status == 422
+    assert "is over already" in refused.text
+    assert 'value="abc"' in refused.text
+    assert site.submit(target, sent | {"_token": "x"}, bo).status == 403
+    assert site.submit("/share?of=admin/people", sent, bo).status == 404
+    assert site.ask("GET", "/share?of=files/docs/plan.txt", None, PAGE, site.token("views/**:read")).status == 403
+
+
+def test_ones_own_links_are_on_the_page_me_and_nobody_elses(site: Site, root: str, bo: str) -> None:
+    mine, other = made(site, "/views/numbers?top=4", bo), made(site, "/files/docs/plan.txt", root)
+    page = site.ask("GET", "/me", None, PAGE, bo).text
+    assert "Numbers" in page
+    assert "plan.txt" not in page
+    [row] = site.get("/me", bo).json["links"]
+    assert (row["address"], row["query"]) == ("views/numbers", {"top": "4"})
+    ask = {"do": "end_link", "id": row_of(site, other).key[:16]}
+    assert site.send("/me", ask, bo, Sec_Fetch_Site="same-origin").status == 404
+    token = re.findall(r'name="_token" value="([^"]*)"', page)[0]
+    assert site.submit("/me", {"_token": token, "do": "end_link", "id": row["id"]}, bo).status == 303
+    assert (site.get(mine).status, site.get(other).status) == (404, 200)
+
+
+def test_the_administration_lists_and_ends_links(site: Site, root: str, bo: str) -> None:
+    made(site, "/views/numbers?top=4", bo, password="a secret")
+    for _ in range(2):
+        made(site, "/files/docs/plan.txt", root)
+    page = site.ask("GET", "/admin/links", None, PAGE, root)
+    assert page.status == 200
+    assert "views/numbers?top=4" in page.text
+    assert "with a password" in page.text
+    [row] = site.get("/admin/links?subject=bo", root).json["items"]
+    assert (row["address"], row["query"], row["has_password"], row["uses"]) == ("views/numbers", "top=4", True, 0)
+    first = site.get("/admin/links?_size=1&_count=1", root).json
+    assert first["count"] == 3
+    assert first["next"]
+    assert site.ask("DELETE", f"/admin/links/{row['id']}", None, {}, site.token("admin/links:read")).status == 403
+    assert site.ask("DELETE", f"/admin/links/{row['id']}", None, {}, site.token("admin/links:delete")).status == 204
+    assert site.ask("DELETE", f"/admin/links/{row['id']}", None, {}, root).status == 404
+    assert site.ask("DELETE", "/admin/links/x", None, {}, root).status == 404
+    assert len(site.get("/admin/links", root).json["items"]) == 2
+    [entry] = [
+        one for one in site.get("/admin/audit", root).json["items"] if one["action"] == "delete" and one["outcome"] == "ok"
+    ]
+    assert "scrypt" not in json.dumps(entry)
+
+
+def test_nobody_has_more_links_than_can_be_looked_through(site: Site, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.plugin("links"), "_MOST_OF_ONE", 2)
+    for _ in range(2):
+        made(site, "/files/docs/plan.txt", root)
+    reply = site.send("/files/docs/plan.txt", {"link": {"expires": "7d"}}, root)
+    assert reply.status == 409
+    assert "end those" in reply.text
