@@ -158,6 +158,7 @@ prepare_tools() {
   once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
   once icalendar install_tool .build/icalendar.txt || skipped "what reads calendars"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
+  once mcp install_tool .build/mcp.txt || skipped "the client of the Model Context Protocol"
   once json-server install_npm .build/json-server/*.json || skipped json-server
   once axe install_npm .build/axe/*.json || skipped axe-core
   once html-validate install_npm .build/html-validate/*.json || skipped html-validate

@@ -38,7 +38,7 @@ OWN_PATHS = {
     "/search": "everybody",  # likewise
     "/share": "everybody",  # which answers nobody without the grant of what is to be shared
     "/s/<code>": "everybody",  # whoever has a link
-    "/me": "people",
+    "/me": "people", "/mcp": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip
 

@@ -1,0 +1,147 @@
+"""Views and forms as tools of the Model Context Protocol: a view is read, and a form makes a record."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from app import OPERATORS, Action, BadRequest, Json, Table, Value, dump_json, list_page, plugin
+
+if TYPE_CHECKING:
+    from plugins import openapi
+    from plugins.mcp import Call
+else:
+    openapi = plugin("openapi")
+
+# ==== 1. TOOLS ===================================================================================================
+# A tool's name is view_ or form_ with the name of the resource as it is. Its arguments are those of the address: what they
+# may be is checked where it always is.
+# uses: ERRORS VALUES RUNNERS plugin:mcp plugin:openapi
+# defines: UnknownTool tools called
+
+_MOST_ROWS, _ROWS = 200, 50  # of one answer: at most, and usually
+_KEY = "_idempotency_key"
+_META_KEY = "satchel/idempotencyKey"
+_LONGEST_KEY = 255
+_ROWS_SCHEMA: Value = {
+    "type": "object", "required": ["items", "next"],
+    "properties": {"items": {"type": "array", "items": {"type": "object"}}, "next": {"type": ["string", "null"]}},
+}  # fmt: skip
+
+
+class UnknownTool(Exception):
+    """There is no such tool, or not for this caller."""
+
+
+def tools(call: Call) -> list[Value]:
+    """Those of the caller, by name."""
+    return sorted((_view(one) if kind == "view" else _form(one) for kind, one in _usable(call)), key=lambda one: one["name"])
+
+
+def called(call: Call, name: str, arguments: Value, meta: Value) -> Value:
+    """What a tool answers. Raises UnknownTool, and what the resource raises."""
+    for kind, one in _usable(call):
+        if name == _name(kind, one):
+            return _read(call, one, arguments) if kind == "view" else _sent(call, one, arguments, meta)
+    raise UnknownTool(name)
+
+
+def _usable(call: Call) -> Iterator[tuple[str, Value]]:
+    """(view or form, what Host.describe tells of it) of each that the caller may read or create in."""
+    for one in call.described():
+        if one["type"] == "views" and call.caller.may(Action.READ, one["address"]):
+            yield "view", one
+        elif one["type"] == "forms" and call.caller.may(Action.CREATE, one["address"]):
+            yield "form", one
+
+
+def _name(kind: str, one: Value) -> str:
+    return f"{kind}_{one['address'].partition('/')[2]}"
+
+
+# ---- views
+
+
+def _view(one: Value) -> Value:
+    own = {name: _typed(name, schema) for name, schema in one["params"].items()}
+    filters = {each["name"]: _filter(each) for each in openapi.asked_of(one["columns"], own) if each["name"] != "_sort"}
+    needed = [name for name in one["required"] if "default" not in one["params"][name]]
+    operators = ", ".join(sorted(OPERATORS))
+    words = f"Reads rows of {one['title']}. An argument COLUMN filters by a value, COLUMN__OP by OP, one of {operators}."
+    known = [each.name for each in one["columns"]]
+    words += f" Columns: {', '.join(known)}." if known else ""
+    return {
+        "name": _name("view", one), "title": one["title"], "description": words, "outputSchema": _ROWS_SCHEMA,
+        "inputSchema": {"type": "object", "properties": own | filters | _listing(), "required": needed},
+        "annotations": {"readOnlyHint": True, "openWorldHint": False},
+    }  # fmt: skip
+
+
+def _typed(name: str, schema: Value) -> Value:
+    found = openapi.own_param(name, schema, needed=False)
+    title = {"title": schema["title"]} if schema.get("title") else {}
+    words = {"description": found["description"]} if "description" in found else {}
+    return {**found["schema"], **title, **words}
+
+
+def _filter(asked: Value) -> Value:
+    return {**asked["schema"], "description": asked["description"]}
+
+
+def _listing() -> Value:
+    return {
+        "_q": {"type": "string", "maxLength": 200, "description": "rows with this text in them"},
+        "_sort": {"type": "string", "description": "columns with commas between; - before one is descending"},
+        "_size": {"type": "integer", "minimum": 1, "maximum": _MOST_ROWS, "default": _ROWS},
+        "_next": {"type": "string", "description": "next of the answer before, for the rows that follow"},
+    }
+
+
+def _read(call: Call, one: Value, arguments: Value) -> Value:
+    params = {name: text for name, value in arguments.items() if (text := _text(name, value)) is not None}
+    size = params.setdefault("_size", str(_ROWS))
+    if size.isascii() and size.isdigit() and int(size[:9]) > _MOST_ROWS:
+        raise BadRequest(f"_size is {size}: a tool answers {_MOST_ROWS} rows at most, and next leads to those that follow")
+    table = call.handle(Action.READ, one["address"], params=params).table
+    return _rows(table) if table else {"items": [], "next": None}
+
+
+def _rows(table: Table) -> Value:
+    try:
+        return list_page(table)
+    finally:
+        table.close()
+
+
+def _text(name: str, value: Json) -> str | None:
+    """An argument as the address has it; None if it is as good as none. Raises BadRequest if it is no such value."""
+    if isinstance(value, list) and all(isinstance(one, str | int | float | bool) for one in value):
+        return ",".join(_text(name, one) or "" for one in value)
+    if isinstance(value, list | dict):
+        raise BadRequest(f"{name} must be a text, a number, true, false or a list of them")
+    return value if value is None or isinstance(value, str) else dump_json(value)
+
+
+# ---- forms
+
+
+def _form(one: Value) -> Value:
+    schema: Value = openapi.input_of(one["schema"], {})
+    key = {"type": "string", "maxLength": _LONGEST_KEY, "description": "the same key never makes a second record"}
+    return {
+        "name": _name("form", one), "title": one["title"], "description": f"Makes a record of {one['title']}.",
+        "inputSchema": schema | {"properties": schema["properties"] | {_KEY: key}},
+        "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False},
+    }  # fmt: skip
+
+
+def _sent(call: Call, one: Value, arguments: Value, meta: Mapping[str, Any]) -> Value:
+    key = arguments.get(_KEY, meta.get(_META_KEY, ""))
+    if not isinstance(key, str) or len(key) > _LONGEST_KEY:
+        raise BadRequest(f"{_KEY} must be a text of at most {_LONGEST_KEY} characters")
+    data = {name: value for name, value in arguments.items() if name != _KEY}
+    exchange = call.exchange
+    reached = f"{exchange.scheme}://{exchange.host}{exchange.prefix}" if exchange.host else ""
+    made = call.handle(Action.CREATE, one["address"], data=data, idempotency_key=key, reached_at=reached)
+    found: Value = made.data
+    return found
