@@ -109,7 +109,6 @@ OWN = {
 ELSEWHERE = {
     "/files", "/admin", "/healthz", "/readyz", "/static/<name>", "/login", "/login/<code>", "/login/mail", "/logout",
     "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics", "/s/<code>",
-    "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics",
     "/mcp",  # which tests/test_mcp.py asks
 }  # fmt: skip
 ENDINGS = ("", ".json", ".csv", ".ndjson", ".xlsx", ".svg")
