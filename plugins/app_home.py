@@ -10,7 +10,7 @@ from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from app import AppPage, Exchange, Json, Plan, Request, Response, Scope, leads_to, plan_of, plugin
+from app import AppError, AppPage, Exchange, Json, Plan, Request, Response, Scope, leads_to, plan_of, plugin
 
 if TYPE_CHECKING:
     from plugins import menus, pages
@@ -19,7 +19,7 @@ else:
 
 # ==== 1. HOMES ===================================================================================================
 # A template of an app's own is a program of whoever runs the site. What it is given is in docs/apps-and-templates.md.
-# uses: VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:menus plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:pages plugin:template_faults
 # defines: handle focusable
 
 
@@ -58,12 +58,18 @@ def _own_page(exchange: Exchange, response: Response, name: str) -> str:
             return list(table.rows)
 
     made = pages.pages_of(exchange)
-    template = SimpleTemplate(name=name, lookup=[made.own_folder, *made.folders])
     names = {
         "url": exchange.url, "view": view, "site": made.title(exchange), "subject": exchange.subject,
         "t": exchange.locale.t,
     }  # fmt: skip
-    text = str(template.render(**names, params=response.page["params"]))
+    try:
+        template = SimpleTemplate(name=name, lookup=[made.own_folder, *made.folders])
+        text = str(template.render(**names, params=response.page["params"]))
+    except AppError:
+        raise
+    except Exception as error:
+        folders = [*made.folders, made.own_folder]
+        raise plugin("template_faults").fault_of(error, exchange, response.caller, folders) from error
     return focusable(text, exchange.locale.t("table.wide"))
 
 

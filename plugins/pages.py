@@ -71,7 +71,7 @@ else:
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY plugin:around_record plugin:catalogue plugin:cells plugin:controls
 #          plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages plugin:locale plugin:media_types
-#          plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:waiting
+#          plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:template_faults plugin:waiting
 # defines: Again site_of submission Pages policy_of page_answer listed is_move list_state form_trail crumbs_of
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
@@ -150,14 +150,20 @@ class Pages:
         caller = navigation.caller_of(exchange, site_of(exchange)) if caller is None else caller
         locale = exchange.locale
         exchange.language = locale.lang
-        return self.part(template, {
+        names = {
             "site": self.title(exchange), "title": title, "subject": exchange.subject, "url": exchange.url,
             "lang": locale.lang, "dir": locale.direction, "t": locale.t, "contact": self.contact(exchange),
             "notice": notice, "form_token": exchange.door.form_token(exchange), "page": SimpleNamespace(**page),
             "faults": _faults_for(caller, exchange), "embedded": _embedding(exchange),
             "static": lambda name: f"{exchange.prefix}/static/{name}?v={self.tags.get(name, '')}",
             **self.way(exchange).around(exchange, caller, title, page.get("crumbs", ())),
-        }).encode()  # fmt: skip
+        }  # fmt: skip
+        try:
+            return self.part(template, names).encode()
+        except AppError:
+            raise
+        except Exception as error:
+            raise app.plugin("template_faults").fault_of(error, exchange, caller, self.folders) from error
 
     def part(self, template: str, names: Mapping[str, Any]) -> str:
         """A template, which may be a piece of a page, as HTML."""
@@ -216,7 +222,8 @@ class Pages:
             **problem, "errors": errors, "kept": kept, "needed": needed, "title": happened, "said": t.said(error.message),
             "crumbs": self.way(exchange).trail_of_fault(exchange, caller, happened),
             "to_do": t(words + "to_do", contact=contact),
-            "plain": error.status in _PLAIN_DETAILS or impersonal, **self._ways_on(exchange, error, needed),
+            "plain": error.status in _PLAIN_DETAILS or error.code == "template" or impersonal,
+            **self._ways_on(exchange, error, needed),
         }  # fmt: skip
         return self.render(exchange, "error.tpl", happened, page, caller=caller)
 
@@ -622,7 +629,7 @@ def _file_entry(
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:list_pages
-#          plugin:media_types plugin:move_pages plugin:public_forms plugin:unsent plugin:view_extras
+#          plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults plugin:unsent
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -753,7 +760,12 @@ class Html(Format):
         is_read = exchange.method in ("GET", "HEAD") and isinstance(error, BadRequest) and error.faults
         if is_read and (response := app.plugin("list_pages").refused(exchange, error)):
             return self.answer(exchange, response)
-        return page_answer(error.status, self.pages.fault(exchange, error), error_headers(error))
+        try:
+            body = self.pages.fault(exchange, error)
+        except Exception as broken:  # the templates may be what is broken
+            LOG.error("request %s: the page of the fault failed: %s", exchange.id, broken)
+            body = app.plugin("template_faults").bare(problem_details(exchange.id, error), exchange.locale.t)
+        return page_answer(error.status, body, error_headers(error))
 
     # -- what a page's form sends
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 # The next Generation of a Supervisor. It is made by a process of its own first, which a plugin may end or hold up; then
 # here; its workers answer before those of the present one go. A fault at any step leaves the present one as it is.
 # uses: ERRORS VALUES RUNNERS
-# defines: Watch forget_modules Renewal
+# defines: watched Watch forget_modules Renewal
 
 _LOOK_S = 0.5  # between looks at the files
 _TRIAL_S = 60.0  # to read all of it
@@ -36,11 +36,15 @@ _DONE = "app.toml was read again; what it says is in force"
 _Snapshot = Mapping[Path, tuple[int, int]]
 
 
+watched: set[Path] = set()  # an app.toml that this process, or the one that it was forked from, looks at
+
+
 class Watch:
     """Whether what a server read at its start has changed: app.toml, plugins/, templates/ and modules beside it."""
 
     def __init__(self, config: Path, clock: Clock = time.monotonic) -> None:
         self._config, self._clock = config, clock
+        watched.add(config)
         self._known = self._seen = self._look()
         self._looked_at = clock()
 

@@ -1,0 +1,373 @@
+"""Pages of an app in Markdown: what they show and never do, who reads and edits them, and templates that fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+import pytest
+from http_client import FORM, JSON, PAGE, Reply, Site
+from visitor import HtmlForm, forms_of
+
+import app
+
+APPS = """
+[apps.hand]
+title = "Hand"
+pages = "pages"
+static = "public"
+[apps.wiki]
+title = "Wiki"
+pages = "files/docs/wiki"
+"""
+POLICY = """---
+title: "Leave & more"
+---
+# Leave & more
+
+## What counts
+[ask](forms/leave) [list](/views/waiting?kind=paid) [other](more.md#deep) ![plan](plan.png) <https://example.org/a>
+
+| what | days |
+| --- | ---: |
+| paid | 2 |
+
+#### Far too deep
+```html
+<b>
+```
+"""
+READ = {"Accept": "application/json"}
+
+
+@pytest.fixture(scope="module", params=["", "/ops"])
+def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    (folder / "pages").mkdir()
+    (folder / "pages" / "policy.md").write_text(POLICY)
+    (folder / "pages" / "more.md").write_text("# Even *more*\n\nText.\n")
+    (folder / "pages" / "latin.md").write_bytes(b"caf\xe9")
+    (folder / "pages" / "huge.md").write_text("x" * 1_000_001)
+    wiki = folder / "disk" / "docs" / "wiki"
+    wiki.mkdir(parents=True)
+    (wiki / "start.md").write_text("Hello ![plan](plan.png) [file](sub/a%20b.pdf)\n")
+    made = Site(folder, prefix=request.param, edit=lambda text: text + APPS)
+    yield made
+    made.close()
+
+
+def shown(site: Site, address: str, *grants: str) -> Reply:
+    return site.ask("GET", f"{site.prefix}/{address}", headers=PAGE, token=site.token(*(grants or ("**:*",))))
+
+
+def read(site: Site, address: str, *grants: str) -> Reply:
+    return site.ask("GET", f"{site.prefix}/{address}", headers=READ, token=site.token(*(grants or ("**:*",))))
+
+
+def test_a_page_is_its_text_with_links_into_the_site(site: Site) -> None:
+    text = shown(site, "apps/hand/pages/policy").text
+    at = site.prefix
+    assert "<title>Leave &amp; more · Ops &amp; &lt;Co&gt;</title>" in text
+    assert text.count("Leave &amp; more</") == 2  # the trail and the heading, which the text does not repeat
+    assert '<h2 id="what-counts">What counts</h2>' in text
+    assert '<h3 id="far-too-deep">' in text
+    for href in (
+        f"{at}/forms/leave",
+        f"{at}/views/waiting?kind=paid",
+        f"{at}/apps/hand/pages/more#deep",
+        "https://example.org/a",
+    ):
+        assert f'<a href="{href}">' in text
+    assert f'<img src="{at}/apps/hand/static/plan.png" alt="plan" loading="lazy">' in text
+    assert '<div class="scroll" role="region" aria-label="Table" tabindex="0"><table>' in text
+    assert '<th scope="col" class="num">days</th>' in text
+    assert '<pre tabindex="0"><code>&lt;b&gt;' in text
+    trail = re.findall(r"<bdi[^>]*>([^<]*)</bdi>", re.search('<nav class="crumbs".*?</nav>', text, re.DOTALL)[0])  # type: ignore[index]
+    assert trail == ["Home", "Hand", "Pages", "Leave &amp; more"]
+
+
+def test_what_lies_in_a_share_is_reached_there(site: Site) -> None:
+    text = shown(site, "apps/wiki/pages/start").text
+    assert f'<img src="{site.prefix}/files/docs/wiki/plan.png" alt="plan"' in text
+    assert f'<a href="{site.prefix}/files/docs/wiki/sub/a%20b.pdf">file</a>' in text
+
+
+def test_the_list_of_pages_has_their_titles_and_stands_in_the_menu(site: Site) -> None:
+    told = read(site, "apps/hand/pages").json
+    assert [(one["name"], one["title"]) for one in told["items"]] == [
+        ("more", "Even more"), ("huge", "huge"), ("latin", "latin"), ("policy", "Leave & more"),
+    ]  # fmt: skip
+    assert f'href="{site.prefix}/apps/hand/pages/policy"' in shown(site, "apps/hand/pages").text
+    assert {"title": "Pages", "icon": "", "address": "apps/hand/pages"} in read(site, "apps/hand").json["menu"]
+    page = read(site, "apps/hand/pages/more.md").json
+    assert page == {
+        "name": "more",
+        "title": "Even more",
+        "address": "apps/hand/pages/more",
+        "text": "# Even *more*\n\nText.\n",
+    }
+
+
+@pytest.mark.parametrize(("address", "status", "words"), [
+    ("apps/hand/pages/latin", 415, "latin.md is not UTF-8 text"), ("apps/hand/pages/huge", 413, "has over 1 MB"),
+    ("apps/hand/pages/polici", 404, "there is no page polici; did you mean policy?"),
+    ("apps/hand/pages/..%2fapp", 400, "slash"), ("apps/hand/pages/..", 400, "segment"), ("apps/desk/pages", 404, "has no pages"),
+    ("apps/hand/pages/policy?x=1", 400, "x is no parameter here"), ("apps/wiki/pages/none", 404, ""),
+])  # fmt: skip
+def test_what_is_no_page_says_why(site: Site, address: str, status: int, words: str) -> None:
+    for answer in (read(site, address), shown(site, address)):
+        assert answer.status == status
+        assert words in answer.text.replace("&#039;", "'")
+
+
+HOSTILE = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<div onclick=x>\n\ntext\n\n</div>",
+    "[a](javascript:alert(1))",
+    "[a](JaVa&#115;cript:alert(1))", "[a](java%0ascript:x)", "[a]( javascript:x)", "[a](data:text/html;base64,eA==)",
+    "[a](vbscript:x)", "[a](//evil.example/x)", "[a](\\\\evil.example)", "<javascript:alert(1)>", "![a](javascript:x)",
+    "![a](data:image/svg+xml;base64,eA==)", "![a](https://evil.example/x.png)", '[a](https://a/"onclick="x)',
+    '[a](b "\\" onclick=x")',
+    '![a" onerror="x](b.png)', "[a]\n\n[a]: javascript:x", "[a](../../app.toml)", "```\"><script>\nx\n```",
+    "# <svg onload=x>",
+    "| <b onclick=x> |\n| --- |\n| <script> |", "[^1]\n\n[^1]: <script>", "[a](file:///etc/passwd)",
+    "[a](forms/leave\"onclick=x)",
+    "- [ ] <input onfocus=x autofocus>", "<!-- --><script>x</script>", "&lt;script&gt;", "<a href=\"javascript:x\">y</a>",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_somebody_writes_runs(text: str) -> None:
+    from html.parser import HTMLParser
+
+    place = app.plugin("page_sources").place
+    found: list[tuple[str, dict[str, str | None]]] = []
+
+    class Reader(HTMLParser):
+        def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+            found.append((tag, dict(attrs)))
+
+    markdown_html = app.plugin("markdown_html")
+    Reader().feed(
+        markdown_html.html(text, lambda target, image: "/" + (place("hand", "", target, image) or ""), wide="Table")
+    )
+    for tag, attrs in found:
+        assert tag in (
+            "p a span img ul ol li h2 pre code div table thead tbody tr th td sup section em strong".split()
+        ), (tag, attrs)  # fmt: skip
+        assert not {name for name in attrs if name.startswith("on") or name == "style"}, attrs
+        for name in ("href", "src"):
+            target = attrs.get(name) or "/"
+            assert re.match(
+                r"/(?![/\\])|#|https://(?!evil\.example/x\.png$)" if name == "src" else r"/(?![/\\])|#|https://", target
+            )
+            assert not (name == "src" and target.startswith("http"))
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "[a](" * 30_000, "*a **b " * 30_000, "> " * 100_000,
+                                  "# a\n\n" * 40_000,
+                                  "|a" * 50_000 + "\n" + "|-" * 50_000, "`" * 3000 + " `" * 30_000, "- " * 100_000])  # fmt: skip
+def test_a_text_made_to_take_long_does_not(text: str) -> None:
+    import time
+
+    began = time.process_time()
+    assert app.plugin("markdown_html").html(text, lambda target, image: "/x")
+    assert time.process_time() - began < 3
+
+
+# ---- editing
+
+
+def form_of(site: Site, address: str, token: str) -> HtmlForm:
+    answer = site.ask("GET", address, headers=PAGE, token=token)
+    assert answer.status == 200, answer.text
+    return next(one for one in forms_of(answer.text) if "/pages" in one.action)
+
+
+def send(site: Site, form: HtmlForm, token: str, **typed: str) -> Reply:
+    return site.ask("POST", form.action, urlencode(form.fields | typed).encode(), {**FORM, **PAGE}, token)
+
+
+def test_a_page_is_written_edited_and_read_again(site: Site) -> None:
+    token, at = site.token("**:*"), f"{site.prefix}/apps/wiki/pages"
+    done = send(
+        site, form_of(site, f"{at}?_new=1", token), token, title="Travel: by train", text="Take the *train*.\r\nOr walk."
+    )
+    assert (done.status, done["Location"]) == (303, f"{at}/travel-by-train")
+    stored = site.folder / "disk" / "docs" / "wiki" / "travel-by-train.md"
+    assert stored.read_text() == "---\ntitle: Travel: by train\n---\nTake the *train*.\nOr walk.\n"
+    assert "<h1><bdi>Travel: by train</bdi></h1>" in shown(site, "apps/wiki/pages/travel-by-train").text
+    done = send(site, form_of(site, f"{at}/travel-by-train?_edit=1", token), token, text="New text")
+    assert (done.status, done["Location"]) == (303, f"{at}/travel-by-train")
+    assert stored.read_text() == "New text\n"
+    again = send(site, form_of(site, f"{at}?_new=1", token), token, title="Travel by train", text="mine")
+    assert again.status == 409
+    assert "There is a page with this title already" in again.text
+    assert "mine</textarea>" in again.text
+    assert 'value="Travel by train"' in again.text
+    assert stored.read_text() == "New text\n"
+    entries = site.ask("GET", f"{site.prefix}/admin/audit?_size=20", headers=READ, token=token).json["items"]
+    assert {(one["action"], one["outcome"]) for one in entries if "travel-by-train" in str(one)} >= {
+        ("create", "ok"),
+        ("update", "ok"),
+    }
+
+
+def test_two_who_edit_at_once_are_both_shown_and_neither_is_lost(site: Site) -> None:
+    token, at = site.token("**:*"), f"{site.prefix}/apps/wiki/pages"
+    send(site, form_of(site, f"{at}?_new=1", token), token, title="Both", text="first")
+    mine, theirs = form_of(site, f"{at}/both?_edit=1", token), form_of(site, f"{at}/both?_edit=1", token)
+    assert send(site, theirs, token, text="by <them>").status == 303
+    refused = send(site, mine, token, text="by me")
+    assert refused.status == 412
+    assert "Somebody else has changed this page meanwhile" in refused.text
+    assert "by &lt;them&gt;" in refused.text
+    assert "by me</textarea>" in refused.text
+    form = next(one for one in forms_of(refused.text) if "/pages" in one.action)
+    assert send(site, form, token, text="by both").status == 303
+    assert read(site, "apps/wiki/pages/both").json["text"] == "by both\n"
+    assert send(site, mine, token, text="by both\n").status == 303  # sent twice, as a browser may
+
+
+def test_who_may_do_what_with_pages_of_a_share(site: Site) -> None:
+    at = f"{site.prefix}/apps/wiki/pages"
+
+    def status(method: str, address: str, body: Any, *grants: str) -> int:
+        data = None if body is None else json.dumps(body).encode()
+        return site.ask(method, f"{at}{address}", data, {**JSON, **READ}, site.token(*grants, subject="bo")).status
+
+    reader = ("apps/wiki:read", "files/docs/**:read")
+    assert status("GET", "/start", None, *reader) == 200
+    assert status("GET", "/start", None, "apps/wiki:read") == 403
+    assert status("GET", "/start", None, "files/docs/**:read") == 403
+    assert status("POST", "/start", {"text": "x"}, *reader) == 403
+    assert status("POST", "", {"title": "New", "text": "x"}, *reader) == 403
+    assert status("POST", "/start", {"text": "x"}, "files/docs/**:*") == 403
+    assert status("POST", "", {"title": "By bo", "text": "x"}, *reader, "files/docs/wiki/*:create") == 201
+    assert status("POST", "/by-bo", {"text": "y"}, *reader, "files/docs/wiki/*:create") == 403
+    assert status("POST", "/by-bo", {"text": "y"}, *reader, "files/docs/wiki/*:update") == 200
+    shown_to = site.ask("GET", f"{at}/start", headers=PAGE, token=site.token(*reader, subject="bo")).text
+    assert "_edit=1" not in shown_to
+    assert "_edit=1" in shown(site, "apps/wiki/pages/start").text
+    assert "_edit=1" not in shown(site, "apps/hand/pages/policy").text
+
+
+@pytest.mark.parametrize(("address", "body", "status", "words"), [
+    ("wiki/pages", {"text": "x"}, 422, "/title"), ("wiki/pages", {"title": "x"}, 422, "/text"),
+    ("wiki/pages", {"title": "x", "text": 5}, 422, "/text"),
+    ("wiki/pages", {"title": "x", "text": "y", "txt": ""}, 422, "/txt"),
+    ("wiki/pages", {"title": "x" * 201, "text": "y"}, 422, "/title"), ("wiki/pages", [], 422, "object"),
+    ("wiki/pages", {"name": "../x", "text": "y"}, 422, "/name"), ("wiki/pages/start", {"text": "a\0b"}, 422, "/text"),
+    ("wiki/pages/nosuch", {"text": "x"}, 404, ""), ("hand/pages/more", {"text": "x"}, 405, "beside app.toml"),
+    ("wiki/pages/start?x=1", {"text": "x"}, 400, "x is no parameter"),
+])  # fmt: skip
+def test_what_cannot_be_written_is_refused_in_words(site: Site, address: str, body: Any, status: int, words: str) -> None:
+    answer = site.ask(
+        "POST", f"{site.prefix}/apps/{address}", json.dumps(body).encode(), {**JSON, **READ}, site.token("**:*")
+    )
+    assert (answer.status, words in answer.text) == (status, True), answer.text
+    assert read(site, "apps/wiki/pages/start").json["text"].startswith("Hello")
+
+
+def test_a_program_writes_with_if_match(site: Site) -> None:
+    token, at = site.token("**:*"), f"{site.prefix}/apps/wiki/pages"
+    made = site.ask("POST", at, b'{"title": "Matched", "text": "one"}', {**JSON, **READ}, token)
+    assert made.status == 201
+    assert made["Location"] == f"{at}/matched"
+    old = made["ETag"]
+    assert site.ask("POST", f"{at}/matched", b'{"text": "two"}', {**JSON, **READ, "If-Match": old}, token).status == 200
+    assert site.ask("POST", f"{at}/matched", b'{"text": "three"}', {**JSON, **READ, "If-Match": old}, token).status == 412
+    assert read(site, "apps/wiki/pages/matched").json["text"] == "two\n"
+
+
+# ---- what is wrong with them
+
+
+def test_server_check_names_each_dead_link_with_its_page_and_line(site: Site) -> None:
+    (site.folder / "pages" / "dead.md").write_text(
+        "---\ntitle: Dead\n---\nfine: [a](forms/leave) [b](policy) [s](static/desk.css)\n`[c](forms/none)`\n"
+        "[a](views/wating)\n\n```\n[no](views/none)\n```\n[b](polici) ![c](none.png)\n"
+        "[d](files/docs/none.txt) [e](forms/leave/nowhere)\n"
+    )
+    try:
+        found = [one for one in app.plugin("app_checks").dead_links(site.app) if "dead.md" in one]
+    finally:
+        (site.folder / "pages" / "dead.md").unlink()
+    assert [one.removeprefix("apps.hand.pages: dead.md, ") for one in found] == [
+        "line 6: views/wating names views/wating, which is not declared; did you mean views/waiting?",
+        "line 11: polici names the page polici, which is not there; did you mean policy?",
+        "line 11: none.png names a file that is not in the static folder",
+        "line 12: files/docs/none.txt names a file that is not there",
+        "line 12: forms/leave/nowhere names nothing that is in forms/leave",
+    ]
+    assert any("latin.md: latin.md is not UTF-8" in one for one in app.plugin("app_checks").dead_links(site.app))
+
+
+@pytest.mark.parametrize(("pages", "told"), [
+    ("nowhere", "names the folder nowhere, which does not exist"),
+    ("files/none/pages", "names 'files/none', which is not declared"),
+])  # fmt: skip
+def test_pages_that_are_nowhere_are_refused_at_start(tmp_path: Path, pages: str, told: str) -> None:
+    with pytest.raises(app.ConfigError) as error:
+        Site(tmp_path, edit=lambda text: text + f'[apps.hand]\npages = "{pages}"\n')
+    assert next(one.detail for one in error.value.faults or () if one.pointer == "apps.hand.pages").startswith(told)
+
+
+# ---- templates of an app's own
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path)
+    yield made
+    made.close()
+
+
+def test_a_template_gets_what_the_documentation_says(own: Site) -> None:
+    names = "view url subject site params t".split()
+    (own.folder / "templates" / "desk.html").write_text(
+        f"{{{{sorted(name for name in {names} if defined(name))}}}} {{{{subject}}}} {{{{site}}}} {{{{params['a']}}}} "
+        "{{t('common.home')}} {{url('forms/leave')}} {{len(view('waiting', kind='paid'))}}"
+    )
+    text = own.ask("GET", "/apps/desk?a=b", headers=PAGE, token=own.token("**:*")).text
+    assert f"{sorted(names)}".replace("'", "&#039;") + " ann Ops &amp; &lt;Co&gt; b Home /forms/leave 0" in text
+    told = (app.BUNDLED / "docs" / "apps-and-templates.md").read_text().partition("## What a page of an app may use")[2]
+    documented = set(re.findall(r"`(\w+)[`(]", told.partition("A template is a program")[0]))
+    assert set(names) <= documented
+
+
+@pytest.mark.parametrize(("text", "line", "reason"), [
+    ("<p>\n{{nothing}}", 2, "NameError"), ("<p>\n\n% if x\n% end", 3, "SyntaxError"), ("{{1/0}}", 1, "ZeroDivisionError"),
+    ("{{params['x']}}", 1, "KeyError"),
+])  # fmt: skip
+def test_what_is_wrong_with_a_template_is_told_to_whoever_changes_it(
+    own: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, text: str, line: int, reason: str
+) -> None:
+    (own.folder / "templates" / "desk.html").write_text(text)
+
+    def asked(*grants: str) -> Reply:
+        return own.ask("GET", "/apps/desk", headers=PAGE, token=own.token(*grants))
+
+    where = f"{reason} in templates/desk.html, line {line}: "
+    answer = asked("**:*")
+    assert (answer.status, where in answer.text) == (500, False)
+    assert where in caplog.text
+    monkeypatch.setattr(app.plugin("reload"), "watched", {own.folder / "app.toml"})
+    assert where in asked("**:*").text
+    answer = asked("apps/**:read", "views/**:read")
+    assert (answer.status, where in answer.text) == (500, False)
+    assert "Something went wrong" in answer.text
+
+
+def test_a_frame_that_fails_leaves_a_plain_page(own: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    (own.folder / "templates" / "layout.tpl").write_text("<p>\n{{1/0}}\n")
+    answer = own.ask("GET", "/apps/bare", headers=PAGE, token=own.token("**:*"))
+    assert (answer.status, answer["Content-Type"]) == (500, "text/html; charset=utf-8")
+    assert "the log says where" in answer.text
+    assert "layout.tpl" not in answer.text
+    monkeypatch.setattr(app.plugin("reload"), "watched", {own.folder / "app.toml"})
+    answer = own.ask("GET", "/apps/bare", headers=PAGE, token=own.token("**:*"))
+    assert "ZeroDivisionError in templates/layout.tpl, line 2" in answer.text
