@@ -157,6 +157,7 @@ prepare_tools() {
   once redbot install_tool .build/redbot.txt || skipped REDbot
   once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
   once icalendar install_tool .build/icalendar.txt || skipped "what reads calendars"
+  once flask install_tool .build/flask.txt || skipped "the Flask application that is mounted"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
   once mcp install_tool .build/mcp.txt || skipped "the client of the Model Context Protocol"
   once json-server install_npm .build/json-server/*.json || skipped json-server

@@ -19,7 +19,7 @@ else:
 
 # ==== 1. HOMES ===================================================================================================
 # A template of an app's own is a program of whoever runs the site. What it is given is in docs/apps-and-templates.md.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:pages plugin:template_faults
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:menus plugin:pages plugin:template_faults
 # defines: handle focusable
 
 

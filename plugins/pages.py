@@ -630,6 +630,7 @@ def _file_entry(
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:list_pages
 #          plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults plugin:unsent
+#          plugin:view_extras
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200

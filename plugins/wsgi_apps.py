@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import re
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -32,6 +34,7 @@ from app import (
     HttpRunner,
     Request,
     Route,
+    Unavailable,
     nearest,
 )
 
@@ -184,19 +187,59 @@ def _wsgi_text(path: str) -> str:
 # ==== 3. CALLS ===================================================================================================
 # One call of a program, and the way to it.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROGRAMS INPUT
-# defines: Route:wsgi Call WsgiApps
+# defines: Route:wsgi Gate Call WsgiApps
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PATIENCE_S = 0.5  # for other calls to end
 _HOP_BY_HOP = frozenset(
     "connection keep-alive proxy-authenticate proxy-authorization te trailer trailers transfer-encoding upgrade".split()
 )
 
 
+class Gate:
+    """Lets so many calls of programs into this worker that it has threads for everything else. One that finds no room waits
+    a moment, unless those before it take long."""
+
+    def __init__(self, threads: int) -> None:
+        self._of_one, self._of_all = max(1, threads // 2), max(1, threads - max(1, threads // 4))
+        self._calls: dict[object, tuple[str, float]] = {}  # the program's address, and since when
+        self._changed = threading.Condition()
+
+    def enter(self, address: str) -> Callable[[], None]:
+        """What ends the call of a program, once or often. Raises Unavailable if there is no room for it."""
+        call, until = object(), time.monotonic() + _PATIENCE_S
+        with self._changed:
+            while (full := self._full(address)) is not None:
+                left = min(until, full + _PATIENCE_S) - time.monotonic()
+                if left <= 0:
+                    raise Unavailable(f"the program of {address} is busy with others; try again soon")
+                self._changed.wait(left)
+            self._calls[call] = address, time.monotonic()
+
+        def leave() -> None:
+            with self._changed:
+                self._calls.pop(call, None)
+                self._changed.notify_all()
+
+        return leave
+
+    def _full(self, address: str) -> float | None:
+        """Since when the oldest call runs that a further one has to wait for; None if there is room."""
+        own = [began for where, began in self._calls.values() if where == address]
+        if len(own) >= self._of_one:
+            return min(own)
+        return min(began for _, began in self._calls.values()) if len(self._calls) >= self._of_all else None
+
+
 class Call:
     """A call of a program and, once it has begun to answer, the body of that answer."""
 
-    def __init__(self, program: Program, environ: dict[str, Any], exchange: Exchange, most_bytes: int) -> None:
-        """Raises AppError if the body of the request cannot be taken, or has over `most_bytes`."""
+    def __init__(
+        self, program: Program, environ: dict[str, Any], exchange: Exchange, most_bytes: int, leave: Callable[[], None]
+    ) -> None:
+        """Raises AppError if the body of the request cannot be taken, or has over `most_bytes`. `leave` is called at the
+        end."""
+        self._leave = leave
         self._program, self._environ, self._method, self._id = program, environ, exchange.method, exchange.id
         body = exchange.body.bounded(most_bytes)
         self._input = Input(body)
@@ -256,6 +299,7 @@ class Call:
         except BaseException:
             LOG.exception("request %s: close() of the program's answer failed", self._id)
         finally:
+            self._leave()
             self._file.close()
             self._written.close()
 
@@ -332,6 +376,7 @@ class WsgiApps(Route):
         super().__init__(options, config)
         self._named = {f"apps/{one.name}": one.wsgi for one in config.resources if isinstance(one, AppConfig) and one.wsgi}
         self._programs: dict[str, Program] = {}  # by address
+        self._gate = Gate(config.http.threads)
 
     def open(self) -> None:
         for address in self._named:
@@ -363,4 +408,10 @@ class WsgiApps(Route):
             return Answer(308, [("Location", f"{exchange.own_path}/{query}"), ("Content-Type", "text/plain; charset=utf-8")])
         mount = "/".join(exchange.inner.split("/")[:3])
         environ = environ_of(exchange, caller, mount, self.config)
-        return Call(self._program(exchange.resource), environ, exchange, self.config.http.max_body_bytes).answer()
+        program, leave = self._program(exchange.resource), self._gate.enter(exchange.resource)
+        try:
+            call = Call(program, environ, exchange, self.config.http.max_body_bytes, leave)
+        except BaseException:
+            leave()
+            raise
+        return call.answer()

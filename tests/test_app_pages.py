@@ -115,7 +115,8 @@ def test_the_list_of_pages_has_their_titles_and_stands_in_the_menu(site: Site) -
 @pytest.mark.parametrize(("address", "status", "words"), [
     ("apps/hand/pages/latin", 415, "latin.md is not UTF-8 text"), ("apps/hand/pages/huge", 413, "has over 1 MB"),
     ("apps/hand/pages/polici", 404, "there is no page polici; did you mean policy?"),
-    ("apps/hand/pages/..%2fapp", 400, "slash"), ("apps/hand/pages/..", 400, "segment"), ("apps/desk/pages", 404, "has no pages"),
+    ("apps/hand/pages/..%2fapp", 400, "slash"), ("apps/hand/pages/..", 400, "segment"),
+    ("apps/desk/pages", 404, "has no pages"),
     ("apps/hand/pages/policy?x=1", 400, "x is no parameter here"), ("apps/wiki/pages/none", 404, ""),
 ])  # fmt: skip
 def test_what_is_no_page_says_why(site: Site, address: str, status: int, words: str) -> None:
@@ -169,7 +170,8 @@ def test_nothing_that_somebody_writes_runs(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["[" * 100_000, "[a](" * 30_000, "*a **b " * 30_000, "> " * 100_000,
                                   "# a\n\n" * 40_000,
-                                  "|a" * 50_000 + "\n" + "|-" * 50_000, "`" * 3000 + " `" * 30_000, "- " * 100_000])  # fmt: skip
+                                  "|a" * 50_000 + "\n" + "|-" * 50_000, "`" * 3000 + " `" * 30_000,
+                                  "- " * 100_000])  # fmt: skip
 def test_a_text_made_to_take_long_does_not(text: str) -> None:
     import time
 
