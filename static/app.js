@@ -336,7 +336,7 @@ if (fresh) {
   const inUse = () => {
     const marked = getSelection(), active = document.activeElement;
     if (active.matches("input:not([type=checkbox]), select, textarea")) return true;
-    if (fresh.querySelector("details[open], input:checked:not(#all-fields)")) return true;
+    if (fresh.querySelector("details[open], td input:checked")) return true;
     return !marked.isCollapsed && marked.containsNode(fresh, true);
   };
   const takeOver = (box) => {

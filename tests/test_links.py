@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -275,7 +276,7 @@ def test_links_that_are_over_are_swept(site: Site, root: str) -> None:
     over, good = (made(site, "/files/docs/plan.txt", root) for _ in range(2))
     changed(site, "_shares", row_of(site, over), expires_at=1)
     assert [one.key for one in app.plugin("links").expired(site.app.state, site.app.clock())] == [row_of(site, over).key]
-    app.plugin("sweeps").Sweeps({}, site.app.config).run(site.app, __import__("threading").Event())
+    app.plugin("sweeps").Sweeps({}, site.app.config).run(site.app, threading.Event())
     assert site.app.state.get("_shares", app.secret_digest(over[3:])) is None
     assert site.get(good).status == 200
 
