@@ -67,7 +67,7 @@ class Boxes:
         """The cells with the boxes of rows that are called by these names, which are escaped."""
         values = [f"{row['version']}.{quote(str(row['id']), safe='')}" for row in rows]
         self._all = " ".join(values)
-        start = f'      <td class="box"><input type="checkbox" name="id" form="{_FORM}" value="'
+        start = f'      <td class="tick"><input type="checkbox" name="id" form="{_FORM}" value="'
         return [f'{start}{value}" aria-label="{name}"></td>\n' for value, name in zip(values, names, strict=True)]
 
     @cached_property

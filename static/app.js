@@ -309,7 +309,7 @@ if (later) {
 const several = document.querySelector("form[data-again]");
 if (several) {
   const all = several.querySelector("[data-all]"), told = several.querySelector("[data-told]");
-  const boxes = [...document.querySelectorAll("td.box input")];
+  const boxes = [...document.querySelectorAll("td.tick input")];
   const count = () => {
     const n = boxes.filter((one) => one.checked).length;
     if (all) all.checked = n === boxes.length;

@@ -1,5 +1,5 @@
 % # The filters that the reader of a list has saved, and how the one that is seen is kept. Wants: saved.
-<div class="saved">
+<div class="saved-tabs">
 % if saved.tabs:
   <nav aria-label="{{t("saved.title")}}"><ul>
     <li><a href="{{saved.all_href}}"\\

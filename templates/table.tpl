@@ -47,7 +47,7 @@
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
 %   if page.several:
-    <th class="box" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
+    <th class="tick" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
 %   end
 %   for column in page.columns:
     <th scope="col" class="{{'num' if column.numeric else ''}}"

@@ -149,11 +149,11 @@ def test_a_person_spends_an_hour_with_a_year_of_flights(
     found = cells(person)
     assert [row[4] for row in found if row[4]] == [dest for _, dest, _ in rows] if scripts else len(found) == len(rows)
 
-    for folded in person.driver.find_elements(By.CSS_SELECTOR, ".saved details.confirm summary"):
+    for folded in person.driver.find_elements(By.CSS_SELECTOR, ".saved-tabs details.confirm summary"):
         folded.click()
     person.see("#saved-name").send_keys("Late to Honolulu")
     person.press(person.button("Save for me"))
-    assert "Late to Honolulu" in person.see(".saved nav").text
+    assert "Late to Honolulu" in person.see(".saved-tabs nav").text
     person.see(".chip a")
     person.press(person.driver.find_elements(By.CSS_SELECTOR, ".chip a")[1])
     assert (

@@ -162,7 +162,7 @@ def test_boxes_stand_where_the_reader_may_do_something(office: Office) -> None:
         shown = office.page(token, address).text
         bar = re.search(r'<form class="several".*?</form>', shown, re.DOTALL)
         assert re.findall(r'name="do" value="(\w+)"', bar[0] if bar else "") == buttons, address
-        assert ('class="box"' in shown) is bool(buttons)
+        assert ('class="tick"' in shown) is bool(buttons)
 
 
 def test_what_goes_is_named_and_counted_before_it_is_deleted(office: Office) -> None:
