@@ -250,10 +250,13 @@ def _top_of(area: str) -> str:
 
 
 def _outline(mark: Any) -> str:
-    """The path of a mark."""
+    """The path of a mark; "" of a value that is missing, whose rectangle has no size."""
     if mark.tag == "path":
         return _rounded(mark.get("d"))
-    x, y, width, height = (float(mark.get(name)) for name in ("x", "y", "width", "height"))
+    place = [mark.get(name) for name in ("x", "y", "width", "height")]
+    if None in place:
+        return ""
+    x, y, width, height = map(float, place)
     return f"M{x:.2f} {y:.2f}h{width:.2f}v{height:.2f}h{-width:.2f}z"
 
 

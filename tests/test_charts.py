@@ -179,6 +179,14 @@ def test_hostile_texts_are_only_texts(site: Site, root: str) -> None:
         ElementTree.fromstring(drawn(kind, [(text, 3) for text in bad])[1])
 
 
+@pytest.mark.parametrize("kind", [one for one in KINDS if one not in ("pie", "scatter")])
+@pytest.mark.parametrize("words", [("a", "b"), ("a very long name of somebody", "another one that is no shorter, by far")])
+def test_what_only_some_series_have_is_missing_in_the_others(kind: str, words: tuple[str, str]) -> None:
+    found, body = drawn(kind, [(words[0], 1, "one"), (words[1], 2, "two")], series=True)
+    assert [len(one.values) for one in found.series] == [2, 2]
+    assert {"one", "two"} <= set(texts(body))
+
+
 def test_very_many_values_and_series_are_bounded_and_it_is_said() -> None:
     charts = app.plugin("charts")
     many, body = drawn("bar", [(f"value {n}", n) for n in range(3000)])

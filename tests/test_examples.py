@@ -9,6 +9,7 @@ import pytest
 
 import app
 from app import Conflict, Forbidden, Invalid, NotFound
+from tests import example_data
 from tests.sites import Site
 from tests.test_commands import Shell
 
@@ -41,6 +42,28 @@ def test_an_example_that_there_is_not_names_those_that_there_are(tmp_path: Path)
     _, err = Shell(tmp_path).run("server", "init", "--example", "leaves", code=2)
     assert "leave" in err
     assert not (tmp_path / "app.toml").exists()
+
+
+SUMS: dict[str, tuple[str, list[tuple[Any, ...]]]] = {
+    "leave": ("views/days_off", [("ann", "paid", 1, 5), ("bo", "paid", 1, 2), ("ida", "paid", 1, 10), ("ida", "sick", 1, 3),
+                                 ("maria", "paid", 1, 5), ("noor", "sick", 1, 2)]),
+    "inventory": ("views/worth", [("Office", 2, 2080), ("Store", 2, 709.9), ("Workshop", 4, 16189)]),
+    "expenses": ("views/by_project", [("Harbour", 2, 252.9), ("Moon base", 2, 945.2), ("Office", 1, 26.25)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_adds_up_and_draws_what_its_team_did(name: str, tmp_path: Path) -> None:
+    site = example(tmp_path, name)
+    example_data.fill(
+        name, lambda to, data: (site.put if to.endswith("/move") else site.create)(to.removeprefix("/"), data).data
+    )
+    address, sums = SUMS[name]
+    assert [tuple(row.values()) for row in site.items(address)] == sums
+    config = site.app.resources[address].config
+    assert {config.chart["x"], config.chart["y"]} <= set(config.columns)
+    assert len(site.read(f"apps/{name}").data["blocks"]) == len(site.app.resources[f"apps/{name}"].config.home)
+    site.close()
 
 
 def test_leave_with_approval(tmp_path: Path) -> None:
