@@ -52,8 +52,8 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:app_checks plugin:asking plugin:copy
-#          plugin:folders plugin:notify plugin:options plugin:permissions plugin:row_rules plugin:statements
-#          plugin:states plugin:tokens plugin:toml_advice plugin:unfit plugin:wsgi_apps
+#          plugin:folders plugin:notify plugin:options plugin:permissions plugin:reading plugin:row_rules
+#          plugin:statements plugin:states plugin:tokens plugin:toml_advice plugin:unfit plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -264,6 +264,11 @@ def _try_statement(view: SqlView, queries: Queries) -> None:
         for name in view.config.facets:
             if name not in rows.columns:
                 raise ConfigError(f"has no column {name!r}, which facets names{nearest(name, rows.columns)}")
+        for column, said in view.config.columns.items():
+            for name in plugin("reading").places(said.get("link") or ""):
+                if name not in rows.columns:
+                    where = f"the link of {column} names{nearest(name, rows.columns)}"
+                    raise ConfigError(f"has no column {name!r}, which {where}: its cells lead nowhere")
 
 
 class ServerCheck(Command):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from types import SimpleNamespace
+from html import escape
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -14,12 +14,13 @@ from app import Column, Exchange, Response, View, rfc3339
 
 if TYPE_CHECKING:
     from plugins import controls, filter_row
+    from plugins.pages import Pages
 else:
     controls, filter_row = app.plugin("controls"), app.plugin("filter_row")
 
 # ==== 1. FACTS ===================================================================================================
 # The address of a list is its whole state, so that its words and its script are made of that.
-# uses: VALUES RUNNERS RESOURCES plugin:controls plugin:filter_row
+# uses: VALUES RUNNERS RESOURCES plugin:controls plugin:filter_row plugin:pages
 # defines: facts narrowed script
 
 _OF_PAGES = ("_next", "_prev", "_size", "_count", "_facets", "_totals", "_for")  # what an export does not go by
@@ -81,10 +82,18 @@ def _address(exchange: Exchange, inner: str, **more: str) -> str:
 # ---- a line for a shell
 
 
-def script(exchange: Exchange, response: Response) -> SimpleNamespace | None:
-    """The line that fetches the list of a page in a shell; None for a list that programs do not ask for."""
-    if response.page.get("faults") or not response.table:
-        return None
-    address = _address(exchange, f"{exchange.inner}.csv")
-    line = f'curl -fsS -H "Authorization: Bearer $TOKEN" {shlex.quote(address)}'
-    return SimpleNamespace(line=line, tokens_href=exchange.url("me"))
+def script(way: Pages, exchange: Exchange, response: Response) -> str:
+    """The HTML of the line that fetches the list of a page in a shell; "" for one that programs do not ask for. All pages
+    have it, so that the words round the line are made once for a language."""
+    if response.page.get("faults"):
+        return ""
+    key = ("script", exchange.locale.lang, title := exchange.locale.t("script.title"))
+    around = way.kept.get(key)
+    if around is None:
+        facts = {"title": title, "t": exchange.locale.t, "tokens_href": exchange.url("me"), "line": _LINE}
+        around = way.kept[key] = way.part("_script.tpl", facts).partition(_LINE)
+    address = shlex.quote(_address(exchange, f"{exchange.inner}.csv"))
+    return f'{around[0]}curl -fsS -H "Authorization: Bearer $TOKEN" {escape(address)}{around[2]}'
+
+
+_LINE = "the line"

@@ -316,7 +316,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         **_pages_around(exchange, table, asked.again), **asked.view(columns),
         "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
         **app.plugin("totals").below(exchange, response, columns),
-        "script": app.plugin("list_facts").script(exchange, response),
+        "script": app.plugin("list_facts").script(way, exchange, response),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",

@@ -20,7 +20,7 @@ else:
 # A column of a view is that of its form or statement with what app.toml says of it. Links are made of the values of a row,
 # each percent-encoded, so that none of them can lead anywhere else than its place.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:column_formats plugin:states
-# defines: dressed needed linked word records_of faults of_form
+# defines: dressed needed places linked word records_of faults of_form
 
 _PLACE = re.compile(r"\{([^{}]*)\}")
 _TOTALS = ("sum", "avg", "min", "max", "count")
@@ -58,6 +58,11 @@ def _parts(link: str) -> tuple[tuple[str, str], ...]:
     """(text, name of the column behind it or "") of a link, from its beginning to its end."""
     pieces = _PLACE.split(link)
     return tuple(zip(pieces[::2], [*pieces[1::2], ""], strict=True))
+
+
+def places(link: str) -> list[str]:
+    """The columns whose values a link is made of."""
+    return _PLACE.findall(link)
 
 
 def linked(link: str, url: Callable[[str], str]) -> Callable[[Mapping[str, Json]], str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+import weakref
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from html import escape
@@ -44,6 +46,8 @@ else:
 # defines: WORDS names params answer totals_of Tally below written
 
 WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
+_SLOW_S, _MOST_SLOW = 30.0, 1000  # a list whose totals took too long is shown without them for so long; how many are known
+_slow: weakref.WeakKeyDictionary[View, dict[Any, float]] = weakref.WeakKeyDictionary()  # until when, by what was asked of it
 _TOO_LONG = (QueryTimeout, TooLarge, Unsupported)
 
 
@@ -148,13 +152,26 @@ def below(exchange: Exchange, response: Response, columns: Sequence[Column]) -> 
     none = {"totals": "", "no_totals": ""}
     if not isinstance(view, View) or not any(one.total for one in columns) or response.page.get("faults"):
         return none
-    try:
-        found = table.facts.get("totals") or totals_of(view, cast(Request, request), columns, COUNT_S)
-    except AppError as error:
-        if not isinstance(error, _TOO_LONG):
-            app.LOG.warning("views/%s: its totals cannot be made: %s", view.name, error.with_hint)
+    found = table.facts.get("totals") or _soon(view, cast(Request, request), columns)
+    if found is None:
         return none | {"no_totals": str(exchange.locale.t("totals.too_long"))}
     return none | {"totals": _html(exchange.locale, columns, found)}
+
+
+def _soon(view: View, request: Request, columns: Sequence[Column]) -> Value | None:
+    """The totals of a page, if they are soon there. A list that kept somebody waiting in vain is not asked again at once."""
+    key, now, slow = tuple(sorted(request.params.items())), time.monotonic(), _slow.setdefault(view, {})
+    if now < slow.get(key, 0.0):
+        return None
+    try:
+        return totals_of(view, request, columns, COUNT_S)
+    except AppError as error:
+        if len(slow) > _MOST_SLOW:
+            slow.clear()
+        slow[key] = now + _SLOW_S
+        if not isinstance(error, _TOO_LONG):
+            app.LOG.warning("views/%s: its totals cannot be made: %s", view.name, error.with_hint)
+        return None
 
 
 def _html(locale: Locale, columns: Sequence[Column], found: Value) -> str:
@@ -169,7 +186,8 @@ def _html(locale: Locale, columns: Sequence[Column], found: Value) -> str:
 
 def _cell(locale: Locale, column: Column, value: Json, is_named: bool) -> str:
     words = "" if column.total == "sum" and is_named else f'<span class="op">{escape(locale.t(WORDS[column.total]))}</span> '
-    return f'<td class="num">{words}<bdi>{escape(written(locale, column, value))}</bdi></td>'
+    of = escape(locale.heading(column))  # which a phone shows before the value
+    return f'<td class="num" data-of="{of}">{words}<bdi>{escape(written(locale, column, value))}</bdi></td>'
 
 
 def written(locale: Locale, column: Column, value: Json) -> str:

@@ -29,8 +29,5 @@
 % end
   </p>
 % end
-% script = getattr(page, "script", None)
-% if script:
-%   include('_script.tpl', script=script)
-% end
+{{!getattr(page, "script", "")}}
 </div>

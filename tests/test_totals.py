@@ -122,7 +122,7 @@ def test_a_page_has_its_totals_below_all_of_its_pages(site: tuple[Site, str, Any
     foot = re.findall(r"<tfoot>.*</tfoot>", page)[0]
     pieces = expected("sum", [row["pieces"] for row in rows if row["region"] == "north"])
     assert '<th scope="row" colspan="1">Total</th>' in foot
-    assert f'<td class="num"><bdi>{pieces}</bdi></td>' in foot
+    assert f'<td class="num" data-of="Pieces"><bdi>{pieces}</bdi></td>' in foot
     assert '<span class="op">Count</span>' in foot
 
 
