@@ -77,7 +77,8 @@ def totals_of(view: View, request: Request, columns: Sequence[Column], within_s:
     if not measures:
         return {}
     if getattr(view, "is_grouped", False):
-        found: Sequence[Json] = _of_groups(view, request, columns)
+        with groups.within(within_s or groups.GROUPS_S):
+            found: Sequence[Json] = _of_groups(view, request, columns)
     elif isinstance(view.source, Form):
         found = _of_records(view, request, measures, within_s)
     else:

@@ -26,6 +26,13 @@ region = { type = "string" }
 amount = { type = "number" }
 pieces = { type = "integer" }
 day = { type = "string", format = "date" }
+
+[views.grouped]
+from = "forms/sales"
+group_by = ["region"]
+columns.region = { total = "count" }
+columns.sum = { sum = "amount", total = "sum", format = "money:EUR" }
+columns.most = { max = "pieces", total = "max" }
 """ + "".join(f"""
 [views.{op}]
 from = "forms/sales"
@@ -114,6 +121,15 @@ def test_totals_are_those_of_a_model_whatever_is_selected(site: tuple[Site, str,
             continue
         answer = asked.get(f"/views/{view}?_totals=1&_size=3" + (f"&region={region}" if region else ""), token).json
         assert answer["totals"] == model, view
+
+
+def test_totals_of_groups_are_those_of_their_rows(site: tuple[Site, str, Any]) -> None:
+    asked, _, rows = site
+    token = asked.token("**:*")
+    totals = asked.get("/views/grouped?_totals=1&_size=1", token).json["totals"]
+    amounts, pieces = ([row[name] for row in rows] for name in ("amount", "pieces"))
+    assert totals == {"region": 2, "sum": expected("sum", amounts), "most": expected("max", pieces)}
+    assert "<tfoot>" in asked.get("/views/grouped", token, Accept="text/html").text
 
 
 def test_a_page_has_its_totals_below_all_of_its_pages(site: tuple[Site, str, Any]) -> None:
