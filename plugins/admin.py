@@ -102,6 +102,8 @@ class AdminTable(Resource):
 
     type = "admin"
     own: ClassVar[Sequence[str]] = ()  # parameters beside those of its columns
+    asked: ClassVar[Sequence[str]] = ()  # columns that its page has controls for, beside those of its template …
+    typed: ClassVar[Sequence[str]] = ()  # … for these
     order_by = ("-id",)
     template = "table.tpl"
 
@@ -145,6 +147,10 @@ class AdminTable(Resource):
             "title": self.locale.t(f"admin.{self.name}"),
             "note": "",
             "search": asked.search,
+            "asks": tuple(
+                one._replace(title=self.locale.t(f"asked.{one.name}")) for one in columns if one.name in self.asked
+            ),
+            "own_params": (*self.own, *self.typed),
             **self.shown(request, scope),
         }
         return plan_of(Response(table=self._found(request, scope, asked, query), template=self.template, page=page))

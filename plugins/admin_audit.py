@@ -76,6 +76,7 @@ class Trail(admin.AdminTable):
     endpoints = (Endpoint(""), Endpoint("ID"))
     own: ClassVar[Sequence[str]] = ("within", "from", "to")
     template = "audit.tpl"
+    asked = ("record", "code", "door", "client", "comment", "request_id")
 
     def __init__(self, stores: Sequence[Records], config: Config, titles: Mapping[str, str], locale: Locale) -> None:
         super().__init__("audit", _COLUMNS, stores, locale)

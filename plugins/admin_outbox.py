@@ -81,6 +81,7 @@ class OutboxRows(admin.AdminTable):
     )
     own: ClassVar[Sequence[str]] = ("show",)
     template = "outbox.tpl"
+    asked = ("channel", "to", "tries", "at", "next_at")
 
     def __init__(self, stores: Sequence[Records], locale: Locale) -> None:
         super().__init__("outbox", (), stores, locale)

@@ -57,6 +57,7 @@ class Sessions(admin.AdminTable):
     endpoints = (Endpoint(""), Endpoint("ID", (Action.DELETE,)))
     order_by = ("-expires_at",)  # an index has it, and a session lasts as long as any other
     template = "sessions.tpl"
+    asked = ("subject", "client", "created_at", "used_at", "expires_at")
     missing = "there is no session {}"
 
     def __init__(

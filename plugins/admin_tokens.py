@@ -72,6 +72,8 @@ class Tokens(admin.AdminTable):
         Endpoint("JTI", (Action.READ, Action.DELETE)),
     )
     own: ClassVar[Sequence[str]] = ("state",)
+    typed = ("subject",)
+    asked = ("label", "issued_at", "expires_at", "used_at", "revoked_at")
     template = "tokens.tpl"
 
     def __init__(self, state: Records, config: Config, titles: Mapping[str, str], locale: Any) -> None:

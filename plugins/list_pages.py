@@ -90,10 +90,10 @@ class _Asked:
         asked, wrong = _given(self.exchange, inputs), self._wrong()
         params = [self._param(one, asked.get(one.name), wrong) for one in inputs]
         asking, covered, few = self._asking(response, wrong)
-        names = {*asked, *covered, "_q"}
+        names = {*asked, *covered, *self.page.get("own_params", ()), "_q"}
         return {
             "params": params, "search": self.page.get("search"), "asking": asking, "few": few,
-            "narrowed": any(self.again.get(name) for name in covered if name != "_sort") or bool(wrong),
+            "opened": bool(wrong) or (few and any(self.again.get(name) for name in covered)),  # the chips say the rest
             "hidden": {name: text for name, text in self.again.items() if name not in names},
             "chips": self._chips(inputs), "facets": self._facets(response), "errors": self._errors(inputs, wrong),
         }  # fmt: skip
@@ -122,7 +122,7 @@ class _Asked:
 
     def _asking(self, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
         """The HTML of the controls of the columns, the parameters that they say, and whether they are few."""
-        if self.page.get("search") is None or self.page.get("build"):
+        if self.page.get("search") is None or (self.page.get("build") and not self.page.get("asks")):
             return "", set(), False
         key = (self.here, self.locale.lang, tuple((one.name, one.title, one.type, one.format) for one in self.known))
         form = self.page.get("form") or getattr(self.page.get("view"), "source", None)
@@ -293,7 +293,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
     records = app.plugin("reading").records_of(response)
     unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
-    known = [column for column in table.columns if column.name not in unsaid]
+    known = page.get("asks") or [column for column in table.columns if column.name not in unsaid]
     asked = _Asked(way, exchange, page, known, is_sorted=not page.get("build"))
     columns = asked.columns()
     moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None

@@ -2,7 +2,7 @@
 % for one in controls:
 %   wrong = dict(one.faults)
 %   if one.kind == "choice":
-<details class="field pick"><summary><span class="of">{{one.title}}</span> <span class="said">{{t("common.comma").join(one.said) or t("field.any")}}</span></summary>
+<details class="field pick"><summary><span class="of">{{one.title}}</span> <span class="chosen">{{t("common.comma").join(one.said) or t("field.any")}}</span></summary>
   <fieldset><legend class="visually-hidden">{{one.title}}</legend>
 %     for number, option in enumerate(one.options):
     <div class="choice"><input type="checkbox" id="{{one.id}}-{{number}}" name="{{one.name}}" value="{{option.value}}"{{" checked" if option.selected else ""}}><label for="{{one.id}}-{{number}}"><bdi>{{option.title}}</bdi></label></div>
@@ -41,7 +41,7 @@
 %   end
 % end
 % if sorts:
-<div class="field"><label for="sorted-by">{{t("table.order")}}</label>
+<div class="field order"><label for="sorted-by">{{t("table.order")}}</label>
   <select id="sorted-by" name="_sort">
 %   for value, title, selected in sorts:
     <option value="{{value}}"{{" selected" if selected else ""}}>{{title}}</option>

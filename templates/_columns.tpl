@@ -1,5 +1,5 @@
 % # Which columns a list shows, and in which order. Wants: columns, hidden, action, all_href, t.
-<details class="columns"><summary class="button small">{{t("columns.title")}}</summary>
+<details class="columns"><summary class="button">{{t("columns.title")}}</summary>
   <form class="panel" method="get" action="{{action}}">
 %   for name, value in hidden.items():
     <input type="hidden" name="{{name}}" value="{{value}}">

@@ -21,7 +21,6 @@
 %   end
   </p>
 % end
-{{!page.choosing}}
 % if page.formats:
   <p class="formats"><span>{{t("table.formats")}}</span>
 % for ending, href in page.formats.items():

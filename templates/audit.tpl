@@ -1,25 +1,18 @@
-<%
-rebase('layout.tpl')
-chosen = [field.value or any([o.selected and o.value for o in field.options]) for field in page.params]
-%>
+% rebase('layout.tpl')
 <div class="head"><h1>{{page.title}}</h1></div>
 % include('_errors.tpl')
 % if page.saved:
 %   include('_saved.tpl', saved=page.saved)
 % end
-<form class="filter many" method="get" action="{{page.action}}" role="search">
-%   for name, value in page.hidden.items():
-  <input type="hidden" name="{{name}}" value="{{value}}">
-%   end
+<form class="filter many" method="get" action="{{page.action}}" role="search" data-tidy>
 %   for field in page.params:
 %     include('_field.tpl', field=field)
 %   end
   <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search or ''}}" dir="auto"></div>
+% include('_narrowing.tpl')
   <button class="button">{{t("table.show")}}</button>
-%   if page.search or any(chosen):
-  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
-%   end
 </form>
+% include('_chips.tpl')
 % if page.lines:
 <ol class="events">
 %   for line in page.lines:

@@ -2,7 +2,7 @@
 <div class="head">
   <div><h1>{{page.title}}</h1><p class="note">{{t("outbox.note")}}</p></div>
 </div>
-<form class="filter" method="get" action="{{page.action}}" role="search">
+<form class="filter" method="get" action="{{page.action}}" role="search" data-tidy>
   <div class="field"><label for="f-show">{{t("outbox.state")}}</label>
     <select id="f-show" name="show">
 % for name, words in page.states.items():
@@ -10,11 +10,10 @@
 % end
     </select></div>
   <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search or ''}}" dir="auto"></div>
+% include('_narrowing.tpl')
   <button class="button">{{t("table.show")}}</button>
-% if page.search or page.show != "open":
-  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
-% end
 </form>
+% include('_chips.tpl')
 % if page.lines:
 <ul class="rows">
 %   for line in page.lines:

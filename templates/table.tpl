@@ -6,8 +6,9 @@
     <p class="note">{{page.note}}</p>
 % end
   </div>
-% if page.create_href or page.share_href:
+% if page.create_href or page.share_href or page.choosing:
   <div class="tools">
+{{!page.choosing}}
 %   if page.calendar_href:
     <a class="button" href="{{page.calendar_href}}">{{t("links.calendar")}}</a>
 %   end

@@ -6,7 +6,7 @@
   <div class="tools"><a class="button solid" href="{{page.new_href}}">{{t("tokens.new")}}</a></div>
 % end
 </div>
-<form class="filter" method="get" action="{{page.action}}" role="search">
+<form class="filter" method="get" action="{{page.action}}" role="search" data-tidy>
   <div class="field"><label for="f-subject">{{t("tokens.subject")}}</label><input type="text" id="f-subject" name="subject" value="{{page.subject}}" dir="auto"></div>
   <div class="field"><label for="f-state">{{t("tokens.state")}}</label>
     <select id="f-state" name="state">
@@ -15,11 +15,10 @@
 % end
     </select></div>
   <div class="field search"><label for="table-search">{{t("table.search")}}</label><input type="search" id="table-search" name="_q" value="{{page.search or ''}}" dir="auto"></div>
+% include('_narrowing.tpl')
   <button class="button">{{t("table.show")}}</button>
-% if page.search or page.subject or page.state != "working":
-  <a class="button" href="{{page.action}}">{{t("table.clear")}}</a>
-% end
 </form>
+% include('_chips.tpl')
 % if page.all_action:
 <details class="confirm"><summary class="button small danger">{{!t.html("tokens.revoke_all", subject=page.subject)}}</summary>
   <form class="panel" method="post" action="{{page.all_action}}">

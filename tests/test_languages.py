@@ -36,7 +36,8 @@ EN, DE = read("en"), read("de")
 PENDING: set[str] = set()
 # Keys that are put together, by how they begin.
 PUT_TOGETHER = (
-    "access.action", "access.resource", "access.who", "admin.", "audit.", "column.", "event.", "fault.", "history.did_",
+    "access.action", "access.resource", "access.who", "admin.", "asked.", "audit.",
+    "column.", "event.", "fault.", "history.did_",
     "index.", "language.name", "link.", "links.expires_", "me.expires_", "new_token.", "own.", "picker.", "providers.",
     "record.", "rights.", "said.", "tokens.state_", "units.", "chart.kinds.",
 )  # fmt: skip
