@@ -73,7 +73,7 @@ class Tokens(admin.AdminTable):
     )
     own: ClassVar[Sequence[str]] = ("state",)
     typed = ("subject",)
-    asked = ("label", "issued_at", "expires_at", "used_at", "revoked_at")
+    asked = ("label", "issued_at", "expires_at", "used_at")
     template = "tokens.tpl"
 
     def __init__(self, state: Records, config: Config, titles: Mapping[str, str], locale: Any) -> None:

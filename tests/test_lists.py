@@ -1,0 +1,313 @@
+"""The page of a list: its filters, chips, facets, columns and pages, and that the address says all of it at every door."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Iterator
+from urllib.parse import parse_qsl, urlencode
+
+import pytest
+from http_client import Reply, Site
+
+TOML = '''
+[site]
+timezone = "Europe/Copenhagen"
+[roles.staff]
+grants = ["**:*"]
+[roles.reader]
+grants = ["forms/trip:read,create", "views/**:read"]
+[providers.main]
+kind = "sql"
+url = "sqlite:///app.db"
+[forms.team]
+[forms.team.fields]
+code = { type = "string", required = true }
+name = { type = "string" }
+[forms.trip]
+states = { field = "status", initial = "new", moves = ["new>approved"] }
+[forms.trip.fields]
+name = { type = "string", title = "Who" }
+day = { type = "string", format = "date", title = "First day" }
+at = { type = "string", format = "date-time", title = "Asked at" }
+clock = { type = "string", format = "time" }
+days = { type = "number" }
+seats = { type = "integer" }
+kind = { type = "string", oneOf = [{ const = "paid", title = "Paid" }, { const = "no, unpaid", title = "Unpaid" }] }
+urgent = { type = "boolean" }
+team = { type = "string", options = { form = "forms/team", value = "code", label = "name" } }
+pay = { type = "number", read_by = ["staff"] }
+[views.trips]
+from = "forms/trip"
+columns = { name = {}, kind = {}, days = {}, urgent = {} }
+facets = ["kind", "urgent"]
+[views.raw]
+provider = "main"
+sql = """select data->>'name' as name, data->>'day' as day, data->>'at' as at, data->>'days' as days, 1 as "odd, one"
+  from trip where :least is null or :least <= 9"""
+order_by = ["name"]
+columns.day = { format = "date" }
+columns.at = { format = "date-time" }
+params.least = { type = "number", default = 0 }
+facets = ["day"]
+'''
+ROWS = [
+    {"name": "Ann", "day": "2027-01-04", "at": "2026-11-01T08:00:00Z", "clock": "08:30", "days": 1.5, "seats": 1,
+     "kind": "paid", "urgent": True, "team": "ops", "pay": 10},
+    {"name": "Bo", "day": "2027-01-11", "at": "2026-11-01T23:30:00Z", "clock": "12:00", "days": 3, "seats": 2,
+     "kind": "no, unpaid", "urgent": False, "team": "fin", "pay": 20},
+    {"name": "Cy", "day": "2027-02-01", "at": "2026-11-02T12:00:00Z", "clock": "18:15", "days": 10, "seats": 3,
+     "kind": "paid", "team": "ops", "pay": 30},
+    {"name": "Di & Ed"},
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("lists"), edit=lambda toml: TOML)
+    token = made.token(roles=["staff"])
+    made.send("/forms/team", [{"code": "ops", "name": "Operations"}, {"code": "fin", "name": "Finance"}], token)
+    assert made.send("/forms/trip", ROWS, token).status in (200, 201)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def staff(site: Site) -> str:
+    return site.token(roles=["staff"])
+
+
+def page(site: Site, address: str, token: str) -> Reply:
+    return site.get(address, token, Accept="text/html")
+
+
+def chips(text: str) -> dict[str, str]:
+    """The addresses without each of the filters, by their words."""
+    found = re.findall(r'<li class="chip"><bdi>([^<]*)</bdi>\s*<a href="([^"]*)"', text)
+    return {html.unescape(words): html.unescape(href) for words, href in found}
+
+
+def names(reply: Reply) -> list[str]:
+    return sorted(row["name"] for row in reply.json["items"])
+
+
+# (filter of forms/trip, the rows that it selects by the first letters of their names, what its chip says)
+FILTERS = [
+    ("name__contains=o", "B", "Who contains “o”"), ("name__prefix=A", "A", "Who begins with “A”"),
+    ("name__ne=Ann", "BCD", "Who is not Ann"), ("name__eq=Ann", "A", "Who: Ann"),
+    ("day__gte=2027-01-11", "BC", "First day from 2027-01-11"), ("day__lte=2027-01-11", "AB", "First day until 2027-01-11"),
+    ("day__gt=11.1.2027", "C", "First day after 2027-01-11"), ("day__null=true", "D", "First day is not set"),
+    ("at__gte=2026-11-02", "BC", "Asked at from 2026-11-02"), ("at__lte=2026-11-01", "A", "Asked at until 2026-11-01"),
+    ("at=2026-11-02", "BC", "Asked at: 2026-11-02"), ("at__gt=2026-11-01", "BC", "Asked at after 2026-11-01"),
+    ("at__lt=2026-11-02", "A", "Asked at before 2026-11-02"), ("at__lte=2026-11-02T00:30", "AB", None),
+    ("at__gte=2026-11-02T12:00:00Z", "C", "Asked at from 2026-11-02 13:00 CET"),
+    ("clock__gte=12:00", "BC", "Clock from 12:00"), ("days__gte=3", "BC", "Days at least 3"),
+    ("days__lte=1,5", "A", "Days at most 1.5"), ("days__lt=3", "A", "Days under 3"), ("days__gt=3", "C", "Days over 3"),
+    ("days=null", "D", "Days is not set"), ("days__ne=null", "ABC", "Days is set"), ("seats=2", "B", "Seats: 2"),
+    ("seats__in=1,3", "AC", "Seats: 1, 3"), ("kind__in=paid", "AC", "Kind: Paid"),
+    ("kind__in=no, unpaid", "B", "Kind: Unpaid"), ("kind__in=no, unpaid,paid", "ABC", "Kind: Unpaid, Paid"),
+    ("kind__in=paid&kind__in=no, unpaid", "ABC", "Kind: Paid, Unpaid"), ("kind__null=false", "ABC", "Kind is set"),
+    ("urgent=true", "A", "Urgent: yes"), ("urgent=false", "B", "Urgent: no"), ("urgent=null", "CD", "Urgent is not set"),
+    ("status=new", "ABCD", "Status: New"), ("team__in=ops", "AC", "Team: Operations"),
+    ("team__in=ops,fin", "ABC", "Team: Operations, Finance"), ("_q=cy", "C", "Search: cy"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "letters", "words"), FILTERS, ids=[one[0] for one in FILTERS])
+def test_each_filter_selects_its_rows_and_is_said_in_words(
+    site: Site, staff: str, query: str, letters: str, words: str | None
+) -> None:
+    asked = "/forms/trip/records?" + query.replace(" ", "%20")
+    shown = page(site, asked, staff)
+    assert shown.status == 200
+    found = re.findall(r'data-of="Who"><a[^>]*><bdi>(\w)', shown.text)
+    assert "".join(sorted(found)) == letters
+    if query.count("kind__in") < 2:
+        assert "".join(one[0] for one in names(site.get(asked, staff))) == letters
+    if words is not None:
+        assert chips(shown.text) == {words: "/forms/trip/records"}
+
+
+def test_what_is_left_empty_asks_for_nothing_and_leaves_the_address(site: Site, staff: str) -> None:
+    empty = "_q=&name__contains=&day__gte=&day__lte=&days__gte=&kind__in=&urgent=&_sort="
+    assert len(names(site.get(f"/forms/trip/records?{empty}", staff))) == 4
+    tidy = page(site, f"/forms/trip/records?{empty}&days__lte=3", staff)
+    assert (tidy.status, tidy["Location"]) == (303, "/forms/trip/records?days__lte=3")
+    assert names(site.get("/forms/trip/records?name=", staff)) == []  # an empty text, which nobody has
+    assert chips(page(site, "/forms/trip/records?name=", staff).text) == {"Who is empty": "/forms/trip/records"}
+    assert page(site, "/views/raw?least=", staff).status == 200  # in place of the default
+    assert site.get("/forms/trip/records?days__of=", staff).status == 400
+
+
+WRONG = [
+    ("days__gte=x", "Days", "w4"), ("days__lte=x", "Days", "w4-to"), ("day__gte=soon", "First day", "w1"),
+    ("at__lte=soon", "Asked at", "w2-to"), ("seats__gte=many", "Seats", "w5"), ("urgent=perhaps", "Urgent", "w7"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("query", "field", "place"), WRONG, ids=[one[0] for one in WRONG])
+def test_a_wrong_value_is_said_beside_its_control(site: Site, staff: str, query: str, field: str, place: str) -> None:
+    shown = page(site, f"/forms/trip/records?{query}&kind__in=paid", staff)
+    assert shown.status == 400
+    assert re.search(rf'<a href="#{place}">{field} ', shown.text)
+    assert re.search(rf'<(input|select)[^>]* id="{place}"', shown.text)
+    assert 'class="error"' in shown.text
+    assert "data-of" not in shown.text
+    refused = site.get(f"/forms/trip/records?{query}", staff)
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/" + query.partition("=")[0])
+
+
+def test_several_wrong_values_are_all_said(site: Site, staff: str) -> None:
+    shown = page(site, "/forms/trip/records?days__gte=x&seats__lte=y", staff)
+    assert shown.status == 400
+    assert shown.text.count('class="error"') == 2
+
+
+def test_controls_show_what_is_asked_for_and_lose_nothing(site: Site, staff: str) -> None:
+    asked = "days__gte=2&kind__in=paid&urgent=null&name__ne=Zoe&at__gte=2026-11-01&_sort=-days&_columns=name,days"
+    text = page(site, f"/forms/trip/records?{asked}", staff).text
+    form = text[text.index('<form class="filter"') :].partition("</form>")[0]
+    sent = re.findall(
+        r'<input[^>]* name="([^"]+)" value="([^"]*)"', re.sub(r'<input type="checkbox"(?![^>]*checked)[^>]*>', "", form)
+    )
+    picked = re.findall(r'<select[^>]* name="([^"]+)">.*?<option value="([^"]*)" selected', form, re.DOTALL)
+    assert dict(parse_qsl(asked)) == {name: html.unescape(value) for name, value in (*sent, *picked) if value}
+
+
+# ---- columns
+
+
+def test_columns_are_chosen_at_every_door(site: Site, staff: str) -> None:
+    for address in ("/forms/trip/records", "/views/trips", "/views/raw"):
+        rows = site.get(f"{address}?_columns=days,name&_q=cy", staff).json["items"]
+        assert [list(row) for row in rows] == [["days", "name"]]
+        lines = site.get(f"{address}.csv?_columns=days,name&_q=cy", staff).text.splitlines()
+        assert (lines[0], lines[1].split(",")[1]) == ("days,name", "Cy")
+        line = site.get(f"{address}.ndjson?_columns=name&_q=cy", staff).text
+        assert json.loads(line) == {"name": "Cy"}
+        shown = page(site, f"{address}?_columns=days,name&_q=cy", staff).text
+        assert re.findall(r'data-of="(\w+)"', shown) == ["Days", "Who" if "raw" not in address else "Name"]
+        assert f"{address}.xlsx?_columns=days%2Cname&amp;_q=cy" in shown
+        assert site.get(f"{address}.xlsx?_columns=days,name", staff).status == 200
+    wide = site.get("/views/raw?_columns=odd,%20one,name", staff).json["items"]
+    assert list(wide[0]) == ["odd, one", "name"]
+
+
+def test_a_column_that_is_not_there_or_not_to_be_seen_is_refused(site: Site, staff: str) -> None:
+    reader = site.token(roles=["reader"])
+    for token, name, status in ((staff, "pay", 200), (reader, "pay", 400), (reader, "nmae", 400)):
+        for address in ("/forms/trip/records", "/forms/trip/records.csv"):
+            assert site.get(f"{address}?_columns=name,{name}", token).status == status, (name, address)
+        assert page(site, f"/forms/trip/records?_columns=name,{name}", token).status == status
+    for address in ("/views/raw", "/views/raw.csv", "/views/raw.ndjson", "/views/trips", "/admin/audit", "/admin/tokens"):
+        wrong = site.get(f"{address}?_columns=nmae", staff)
+        assert (wrong.status, "_columns names 'nmae'" in wrong.text) == (400, True), address
+    assert site.get("/forms/trip?_columns=name", staff).status == 400
+    assert list(site.get("/admin/audit?_columns=subject,at&_size=1", staff).json["items"][0]) == ["subject", "at"]
+
+
+def test_the_order_of_columns_is_moved_by_links(site: Site, staff: str) -> None:
+    text = page(site, "/views/trips?_columns=name,days&days__gte=3", staff).text
+    down = re.search(r'<a href="([^"]*)" aria-label="Move Who back">', text)
+    assert down
+    assert html.unescape(down[1]) == "/views/trips?days__gte=3&_columns=days,name"
+    boxes = re.findall(r'name="_columns" value="(\w+)"( checked)?', text)
+    assert boxes == [("name", " checked"), ("days", " checked"), ("kind", ""), ("urgent", "")]
+    twice = page(site, "/views/trips?_columns=kind&_columns=name", staff).text
+    assert re.findall(r'data-of="(\w+)"', twice)[:2] == ["Kind", "Who"]
+
+
+# ---- order, pages, facets
+
+
+def test_a_head_sorts_then_turns_then_lets_go(site: Site, staff: str) -> None:
+    at, seen = "/views/trips", []
+    for _ in range(3):
+        text = page(site, at, staff).text
+        head = next(one for one in re.findall(r"<th[^>]*>.*?</th>", text, re.DOTALL) if ">Days<" in one)
+        sort = re.search(r'aria-sort="(\w+)"', head)
+        seen.append(sort[1] if sort else "")
+        link = re.search(r'href="([^"]*)"', head)
+        assert link
+        at = html.unescape(link[1])
+    assert seen == ["", "ascending", "descending"]
+    assert at == "/views/trips"
+    assert '<option value="-days" selected>Days, descending' in page(site, "/views/trips?_sort=-days", staff).text
+
+
+@pytest.mark.parametrize("address", ["/forms/trip/records", "/views/trips", "/views/raw"])
+def test_pages_lead_on_and_back(site: Site, staff: str, address: str) -> None:
+    def lead(text: str, rel: str) -> str:
+        found = re.search(rf'<a class="button small" href="([^"]*)" rel="{rel}">', text)
+        return html.unescape(found[1]) if found else ""
+
+    def rows(text: str) -> list[str]:
+        return re.findall(r'data-of="(?:Who|Name)">(?:<a[^>]*>)?<bdi>([^<]*)', text)
+
+    texts = [page(site, f"{address}?_size=1&_sort=name", staff).text]
+    while following := lead(texts[-1], "next"):
+        texts.append(page(site, following, staff).text)
+    assert [rows(text) for text in texts] == [["Ann"], ["Bo"], ["Cy"], ["Di &amp; Ed"]]
+    assert not lead(texts[0], "prev")
+    back = [texts[-1]]
+    while before := lead(back[-1], "prev"):
+        back.append(page(site, before, staff).text)
+    assert [rows(text) for text in back] == [["Di &amp; Ed"], ["Cy"], ["Bo"], ["Ann"]]
+    assert lead(texts[2], "first") == f"{address}?_size=1&_sort=name"
+
+
+def test_facets_count_and_narrow(site: Site, staff: str) -> None:
+    def facets(address: str) -> dict[str, tuple[str, str, bool]]:
+        text = page(site, address, staff).text
+        found = re.findall(
+            r'<li><a href="([^"]*)"( aria-current="true")?><bdi>([^<]*)</bdi> <span class="count">(\d+)', text
+        )
+        return {title: (count, html.unescape(href), bool(active)) for href, active, title, count in found}
+
+    found = facets("/views/trips?days__gte=1")
+    assert found["Paid"] == ("2", "/views/trips?days__gte=1&kind=paid", False)
+    assert found["Unpaid"][:2] == ("1", "/views/trips?days__gte=1&kind=no%2C+unpaid")
+    assert found["nothing"][1] == "/views/trips?days__gte=1&urgent__null=true"
+    assert facets("/views/trips?kind=paid")["Paid"] == ("2", "/views/trips", True)
+    assert facets("/views/raw")["2027-01-04"][0] == "1"
+    assert "facets" not in site.get("/views/trips", staff).json
+
+
+def test_days_of_an_sql_view_are_asked_for_as_days(site: Site, staff: str) -> None:
+    for query, letters in (
+        ("day__gte=11.01.2027", "BC"), ("at__lte=2026-11-01", "AB"), ("at__gte=2026-11-02", "C"), ("at=2026-11-01", "AB"),
+        ("days__gte=3", "BC"), ("name__contains=n", "A"), ("days__null=true", "D"),
+    ):  # fmt: skip
+        assert "".join(one[0] for one in names(site.get(f"/views/raw?{query}", staff))) == letters, query
+    assert page(site, "/views/raw?day__gte=soon", staff).status == 400
+
+
+def test_lists_of_the_administration_have_the_same_filters(site: Site, staff: str) -> None:
+    for address, query, words in (
+        ("admin/tokens", "label__contains=curl", "Label contains “curl”"),
+        ("admin/sessions", "created_at__gte=2026-11-27", "Since from 2026-11-27"),
+        ("admin/audit", "record__contains=ab", "Record contains “ab”"),
+        ("admin/outbox", "tries__gte=2", "Tries at least 2"), ("admin/people", "email__contains=x", "Mail address contains “x”"),
+    ):  # fmt: skip
+        shown = page(site, f"/{address}?{query}", staff)
+        assert (shown.status, list(chips(shown.text))) == (200, [words]), address
+        assert page(site, f"/{address}?{query}&_q=", staff).status == 303
+    assert page(site, "/admin/sessions?created_at__gte=soon", staff).status == 400
+    assert page(site, "/admin/tokens?state=working&subject=ann&label__contains=x", staff).text.count('name="subject"') == 1
+
+
+def test_choices_of_options_are_offered_to_whoever_may_choose_them(site: Site, staff: str) -> None:
+    assert 'name="team__in" value="ops"' in page(site, "/forms/trip/records", staff).text
+    only = site.token("forms/trip/records:read")
+    text = page(site, "/forms/trip/records", only).text
+    assert 'name="team__in"' not in text
+    assert 'name="team__contains"' in text
+
+
+def test_a_link_to_a_record_carries_the_list_and_one_page_before(site: Site, staff: str) -> None:
+    query = urlencode({"_size": "1", "_next": "x", "_prev": "0,a,b"})
+    assert page(site, f"/forms/trip/records?{query}", staff).status == 400  # a cursor that is none
+    text = page(site, "/forms/trip/records?_columns=name,days&days__gte=3", staff).text
+    assert "records?" not in text.partition('data-of="Who"')[2].partition("<bdi>")[0]
+    assert "_list=_columns%3Dname%252Cdays%26days__gte%3D3" in text
