@@ -288,7 +288,8 @@ def test_lists_of_the_administration_have_the_same_filters(site: Site, staff: st
         ("admin/tokens", "label__contains=curl", "Label contains “curl”"),
         ("admin/sessions", "created_at__gte=2026-11-27", "Since from 2026-11-27"),
         ("admin/audit", "record__contains=ab", "Record contains “ab”"),
-        ("admin/outbox", "tries__gte=2", "Tries at least 2"), ("admin/people", "email__contains=x", "Mail address contains “x”"),
+        ("admin/outbox", "tries__gte=2", "Tries at least 2"),
+        ("admin/people", "email__contains=x", "Mail address contains “x”"),
     ):  # fmt: skip
         shown = page(site, f"/{address}?{query}", staff)
         assert (shown.status, list(chips(shown.text))) == (200, [words]), address
