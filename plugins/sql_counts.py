@@ -213,6 +213,13 @@ class CountQuery(sql_records.SqliteQuery):
         some = f"select {column}, {_SUM} as number from {self._from} group by {column} having number is not 0"  # noqa: S608
         return f"{self._begin()}{some} order by number is null desc, number desc, {column} limit {self._bind(most + 1)}"
 
+    def groups(self, fields: Sequence[str], most: int) -> str:
+        """Selects the sort keys of each combination of values, and how many records that meet the filter have it."""
+        columns = [self._column(field, False) for field in fields]
+        listed, kept = ", ".join(columns), " and ".join(f"{column} <> 'z'" for column in columns)
+        some = f"select {listed}, {_SUM} as number from {self._from} group by {listed}"  # noqa: S608
+        return f"{self._begin()}{some} having number is not 0 and {kept} limit {self._bind(most + 1)}"
+
 
 # ==== 3. COUNTS ==================================================================================================
 # What is kept for the tables of a database: made where a table is small or the operator asks for it, dropped when no view
@@ -307,6 +314,11 @@ class SqliteCounts:
         """What SqlQuery.facet selects; None if what is kept does not tell."""
         found = self._ask(query, (field,), lambda sql: sql.facet(field, most))
         return None if found is None or any(number is None for _, number in found) else found
+
+    def groups(self, query: Query, fields: Sequence[str], most: int) -> list[Sequence[Any]] | None:
+        """What CountQuery.groups selects; None if what is kept does not tell."""
+        found = self._ask(query, fields, lambda sql: sql.groups(fields, most))
+        return None if found is None or any(row[-1] is None for row in found) else found
 
     def _ask(self, query: Query, fields: Collection[str], make: Callable[[CountQuery], str]) -> Any:
         """The rows of a statement over what is kept; None if it is not kept."""

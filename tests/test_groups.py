@@ -299,3 +299,49 @@ def test_a_statement_groups_by_itself(tmp_path: Path) -> None:
     with pytest.raises(app.ConfigError) as caught:
         Site(tmp_path, MASKED + choice)
     assert "whose rows are groups" in caught.value.faults[0].detail
+
+
+# ---- sums in SQLite
+
+
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        ["0.1", "0.2", "-12.5", "100", "0"],
+        ["1e2", "1E-4", "-0.0", "1.0000", "123456789.1234", "999999999.9999"],
+        ["0.00005", "0.1"],
+        ["1.00000000000000001", "-1"],
+        ["12345678.12345678", "1000000000.0001", "1000000001"],
+        ["9223372036854775807", "9223372036854775807", "-0.5"],
+        ["1e300", "1", "-1e300"],
+        ["0.12345678901234567890123", "1e-30"],
+    ],
+)
+def test_sums_in_sqlite_are_exact_whatever_the_numbers_are(tmp_path: Path, numbers: list[str]) -> None:
+    provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, tmp_path)
+    provider.open()
+    provider.prepare({"t": ()})
+    others = ["true", "null", '"7"', "[1]", '{"a": 1}']
+    rows = [(f"k{n}", f'{{"x": {one}}}') for n, one in enumerate([*numbers, *others])] + [("none", "{}"), ("broken", "{")]
+    provider.submit(lambda connection: connection.executemany("insert into t values (?, 1, ?)", rows) and None)
+    [found] = provider.groups(app.Query("t"), (), [app.Measure(op, "x") for op in ("sum", "avg")], 1)
+    total = sum(map(Fraction, numbers))
+    assert (Fraction(str(found[0])), found[1]) == (total, float(total / len(numbers)))
+    provider.close()
+
+
+def test_usual_numbers_are_added_up_by_sqlite_itself_and_too_much_of_them_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider, fast = app.SqlProvider("main", {"url": "sqlite:///app.db"}, tmp_path), app.plugin("sql_groups")
+    provider.open()
+    numbers = [0.25, 1, 999_999_999]
+    provider.commit([app.Insert("t", f"k{n}", {"x": one}) for n, one in enumerate(numbers)])
+    asked = fast._FastGrouping((), [app.Measure("sum", "x")], 1)
+    assert not asked.is_odd(fast._rows(provider, app.Query("t"), asked))
+    assert provider.groups(app.Query("t"), (), [app.Measure("sum", "x")], 1) == [(1_000_000_000.25,)]
+    provider.submit(lambda connection: connection.execute("delete from t") and None)
+    monkeypatch.setattr(fast, "_FAST", 10**14)
+    provider.commit([app.Insert("t", f"m{n}", {"x": 99_999_999_999_999}) for n in range(20)])
+    assert provider.groups(app.Query("t"), (), [app.Measure("sum", "x")], 1) == [(1_999_999_999_999_980,)]
+    provider.close()

@@ -100,6 +100,13 @@ def check(provider: Any, kept: bool | None = True) -> None:
             said = {app.sort_key(value): count for value, count in provider.facet(query, field, 100)}
             assert said == found
             assert kept is None or is_kept(provider, query, field) is kept
+        selected = [value for value in every if compiled.selects(app.Record("", 1, value))]
+        pairs = Counter(tuple(app.sort_key(value.get(field)) for field in FIELDS) for value in selected)
+        groups = provider.groups(query, FIELDS, [app.Measure("count", "id")], 100)
+        assert {tuple(map(app.sort_key, row[:2])): row[2] for row in groups} == {
+            k: n for k, n in pairs.items() if "z" not in k
+        }
+        assert kept is None or (provider._counts.groups(query, FIELDS, 100) is not None) is kept
 
 
 def test_counts_are_those_of_the_records_after_any_writes(sql: Any, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ root = "disk"
 provider = "disk"
 [forms.bonus]
 [forms.bonus.fields]
+note = {}
 whose = { options = { form = "leave", value = "id" } }
 boss = { format = "person" }
 [forms.leave]
@@ -67,6 +68,20 @@ chart = { kind = "pie", x = "who", y = "days" }
 from = "forms/leave"
 columns = { who = {}, salary = {} }
 chart = { kind = "bar", x = "who", y = "salary" }
+[views.groups]
+from = "forms/leave"
+group_by = ["who", "salary", "created_by"]
+columns = { who = {}, salary = {}, created_by = {}, last = { max = "remark" }, paid = { sum = "salary" } }
+order_by = ["-paid", "-salary"]
+facets = ["who", "salary"]
+[views.bonuses]
+from = "forms/bonus"
+columns = { note = {}, "whose.who" = {}, "whose.salary" = {}, "whose.remark" = {}, "boss.email" = {} }
+order_by = ["whose.salary"]
+[views.bonus_groups]
+from = "forms/bonus"
+group_by = ["whose.who", "whose.salary", "whose.remark"]
+columns = { "whose.who" = {}, "whose.salary" = {}, "whose.remark" = {}, n = { count = "id" } }
 [apps.desk]
 home = "desk.html"
 """
@@ -98,7 +113,7 @@ ASKED = (
     "", "_q=BERTHA", "_q=4711", "_q=Remark", "_count=1", "salary__gt=1", "salary__gt=47110000", "remark__contains=Remark",
     "_sort=salary", "_sort=-remark", "_sort=-who&_size=1", "who__prefix=Ber", "created_by=bo", "created_by__ne=ann",
     "_facets=1", "_facets=1&_q=BERTHA", "_edit=1", "_unfit=1", "remark__null=false", "verdict__null=false",
-    "salary=5&remark=x&who=y",
+    "salary=5&remark=x&who=y", "whose.salary__gt=1", "whose.who__prefix=Ber", "_sort=-whose.salary", "paid__gt=1",
 )  # fmt: skip
 # Addresses of their own that tell of records, with what is asked there; and those that tell of none.
 OWN = {
@@ -137,6 +152,8 @@ class Offices:
         }
         self.ann = self.filled(self.callers["owner"].token, "Anna", "anna", 47110816)
         self.bo = self.filled(self.site.token("forms/leave:create", subject="bo"), "Bertha", "bertha", 47110815)
+        for key in (self.ann, self.bo):
+            assert self.site.send("/forms/bonus", {"note": "x", "whose": key}, self.root).status == 201
 
     def filled(self, token: str, who: str, name: str, salary: int) -> str:
         bytes_ = {"anna": b"Beleg", "bertha": b"Quittung"}[name]
@@ -210,6 +227,7 @@ READERS = ("owner", "submitter", "manager", "public")
 def test_no_read_tells_of_another_ones_record_or_of_a_hidden_field(offices: Offices, name: str) -> None:
     caller, found = offices.callers[name], list[str]()
     lists = ["/forms/leave/records", "/forms/leave/mine", "/views/all", "/views/few"]
+    lists += ["/views/groups", "/views/bonuses", "/views/bonus_groups"]
     targets = {f"{one}{ending}" for one in lists for ending in ENDINGS} | {"/apps/desk", "/forms/leave.json"}
     for key in (offices.bo, offices.ann):
         targets |= {address for method, address, _ in offices.places(key) if method == "GET"}
