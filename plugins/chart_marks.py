@@ -12,7 +12,7 @@ import pygal
 from pygal.style import Style
 
 if TYPE_CHECKING:
-    from plugins.charts import Drawing
+    from plugins.charts import Drawing, Series
 
 # ==== 1. MARKS ===================================================================================================
 # The one place that imports pygal. It works out where things stand; classes, shapes and texts are ours.
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # defines: TEXT LETTER COLOURS Axes cut short words plot pie has_dots dot line shape
 
 TEXT, LETTER = 13, 7.0  # size of letters, and how wide they are on average
+_WIDE = re.compile("[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\U0001f300-\U0001faff]")
 COLOURS = 6
 _DOTS = 40  # places along x up to which lines have dots
 _SHAPES = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5L5 4H-5z", "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
@@ -93,6 +94,12 @@ def cut(text: str, letters: int) -> str:
     return text if len(text) <= letters else text[: max(letters - 1, 1)].rstrip() + "…"
 
 
+def width(text: str) -> float:
+    """About how wide a text is."""
+    digits, capitals = sum(map(str.isdigit, text)), sum(map(str.isupper, text))
+    return LETTER * len(text) + digits + 2 * capitals + 6 * len(_WIDE.findall(text))
+
+
 def short(number: float) -> str:
     """A coordinate: a tenth of a unit is less than anybody sees."""
     return f"{number:.1f}".removesuffix(".0")
@@ -126,11 +133,17 @@ def plot(drawn: Drawing, size: tuple[int, int], axes: Axes, labels: list[str], l
     for one in drawn.series:
         values: list[Any] = [None if value is None else float(value) for value in one.values]
         if by_place:
-            places = zip(_places(drawn), values, strict=True)
-            values = [(x, y) for x, y in places if y is not None or drawn.kind == "line"]
+            values = [
+                (x, y) for at, (x, y) in enumerate(zip(_places(drawn), values, strict=True)) if _counts(drawn, one, at)
+            ]
         chart.add(one.title, values[::-1] if lies else values)
     kind_drawn = "soft" if drawn.kind == "area" and len(drawn.series) == 1 else drawn.kind
     return _retold(chart.render_tree(), kind_drawn, lies)
+
+
+def _counts(drawn: Drawing, one: Series, at: int) -> bool:
+    """Whether there is something, or a gap, of a series at a place."""
+    return one.values[at] is not None or (drawn.kind == "line" and at not in one.absent)
 
 
 def _places(drawn: Drawing) -> Sequence[float]:
@@ -160,10 +173,12 @@ def has_dots(drawn: Drawing) -> bool:
     """Whether each value has a mark: where there are few, or one would not be seen between two that are missing."""
     if drawn.kind != "line":
         return drawn.kind == "scatter"
-    return len(drawn.xs) <= _DOTS or any(_stands_alone(one.values) for one in drawn.series)
+    return len(drawn.xs) <= _DOTS or any(_stands_alone(drawn, one) for one in drawn.series)
 
 
-def _stands_alone(values: Sequence[Any]) -> bool:
+def _stands_alone(drawn: Drawing, one: Series) -> bool:
+    goes_on = drawn.scale != "words"
+    values = [value for at, value in enumerate(one.values) if not (goes_on and at in one.absent)]
     around = [None, *values, None]
     return any(b is not None and a is None and c is None for a, b, c in zip(around, around[1:], around[2:], strict=False))
 
@@ -218,10 +233,10 @@ def _retell_axes(made: Element, plot: Any, left: float, lies: bool) -> None:
 
 
 def _retell_label(made: Element, label: Any, axis: str, left: float, plot: Any) -> None:
-    x, half = float(label.get("x")), LETTER * len(label.text) / 2
+    x, half = float(label.get("x")), width(label.text) / 2
     if axis == "x":  # no half of a word outside of the picture
-        width = float(next(one for one in plot if one.tag == "rect").get("width"))
-        x = max(half - left + 4, min(x, width + 12 - half))
+        room = float(next(one for one in plot if one.tag == "rect").get("width"))
+        x = max(half - left + 4, min(x, room + 12 - half))
     place = {"x": short(x), "y": short(float(label.get("y"))), "class": "middle" if axis == "x" else "end"}
     SubElement(made, "text", place).text = label.text
 
@@ -256,8 +271,8 @@ def _outline(mark: Any) -> str:
     place = [mark.get(name) for name in ("x", "y", "width", "height")]
     if None in place:
         return ""
-    x, y, width, height = map(float, place)
-    return f"M{x:.2f} {y:.2f}h{width:.2f}v{height:.2f}h{-width:.2f}z"
+    x, y, across, down = map(float, place)
+    return f"M{x:.2f} {y:.2f}h{across:.2f}v{down:.2f}h{-across:.2f}z"
 
 
 def _rounded(path: str) -> str:

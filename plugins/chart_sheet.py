@@ -30,6 +30,7 @@ else:
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 _SVG = "http://www.w3.org/2000/svg"
 _WIDE, _NARROW = (960, 400), (360, 380)
+_HOURS_TO = 2  # days between the first and the last point, up to which hours are told
 _SIDEWAYS = 14  # labels of bars that lie, at most
 # Six colours that people of any sight tell apart, with at least 3:1 on the ground; the next six are hatched or dashed.
 _LIGHT = ("#0b665f", "#d55e00", "#3b78c4", "#b4538f", "#8a6d00", "#4a5157")
@@ -143,7 +144,7 @@ class _Sheet:
         x, y = 12.0, 18.0
         for index, one in enumerate(self._drawn.series):
             name = marks.cut(one.title, min(self._letters - 4, 28))
-            width = lead + marks.LETTER * len(name) + 16
+            width = lead + marks.width(name) + 16
             if x > 12 and x + width > self._size.width - 8:
                 x, y = 12.0, y + 20
             self._swatch(index, x, y)
@@ -185,6 +186,11 @@ class _Sheet:
     # -- what has axes
 
     def _plot(self, top: float, bottom: float) -> None:
+        if self._drawn.scale == "numbers":
+            self._text(
+                self._size.width / 2, bottom - 4, marks.cut(self._locale.heading(self._drawn.x), 60), "middle muted small"
+            )
+            bottom -= 20
         lies, size = self._lies(bottom - top), Size(self._size.width, int(bottom - top))
         axes = marks.Axes(self._along_y(size, lies), self._along_x())
         self._place(marks.plot(self._drawn, size, axes, self._shown_labels(lies), lies), 0, top)
@@ -194,7 +200,7 @@ class _Sheet:
         labels = self._drawn.labels
         if self._drawn.kind not in ("bar", "stacked") or len(labels) > _SIDEWAYS or height < 18 * len(labels):
             return False
-        return max(map(len, labels)) > (self._size.width - 80) / max(len(labels), 1) / marks.LETTER
+        return max(map(marks.width, labels)) > (self._size.width - 80) / max(len(labels), 1)
 
     def _shown_labels(self, lies: bool) -> list[str]:
         """The labels of words: all, or each so-and-so-many-th where they would not fit; "" for the others."""
@@ -202,7 +208,7 @@ class _Sheet:
             return [marks.cut(label, 24 if self._size.is_wide else 14) for label in self._drawn.labels]
         labels = [marks.cut(label, 14) for label in marks.words(self._drawn)]
         room = (self._size.width - 80) / max(len(labels), 1)
-        every = max(1, math.ceil((max(map(len, labels)) + 2) * marks.LETTER / room)) if labels else 1
+        every = max(1, math.ceil((max(map(marks.width, labels)) + 12) / room)) if labels else 1
         return [label if at % every == 0 else "" for at, label in enumerate(labels)]
 
     def _along_y(self, size: Size, lies: bool) -> list[tuple[float, str]]:
@@ -210,17 +216,33 @@ class _Sheet:
         whole = all(isinstance(value, int) for one in self._drawn.series for value in one.values if value is not None)
         count = max(3, (size.width - 120) // 90 if lies else size.height // 55)
         found = ticks(low, high, count, whole=whole)
-        return [(at, charts.show_y(self._drawn, _plain(at), self._locale)) for at in found]
+        texts = [charts.show_y(self._drawn, _plain(at), self._locale) for at in found]
+        mark = self._locale.write_number(0.5).strip("05")
+        return list(zip(found, _without_zeros(texts, mark), strict=True))
 
     def _along_x(self) -> list[tuple[float, str]]:
         if self._drawn.scale == "words":
             return []
         low, high, count = min(self._drawn.xs), max(self._drawn.xs), max(2, (self._size.width - 60) // 85)
         if self._drawn.scale == "days":
-            days = [(at, date.fromordinal(int(at)).isoformat()) for at in day_ticks(low, high, count)]
-            return [(at, self._locale.write_date(day)) for at, day in days]
+            return [(at, self._day(at, high - low)) for at in day_ticks(low, high, count)]
         found = ticks(low, high, count, whole=all(x == int(x) for x in self._drawn.xs))
-        return [(at, self._locale.write_number(_plain(at))) for at in found]
+        write = self._locale.write_count if high >= 10_000 else self._locale.write_number  # 2026 is no 2,026
+        inside = [at for at in found if low <= at <= high]
+        return [(at, write(_plain(at))) for at in (inside if len(inside) > 1 else found)]
+
+    def _day(self, at: float, span: float) -> str:
+        """A day, or a time of day where all are within two."""
+        if span > _HOURS_TO:
+            return str(self._locale.write_date(date.fromordinal(int(at)).isoformat()))
+        minutes = round(at % 1 * 1440)
+        return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _without_zeros(texts: list[str], mark: str) -> list[str]:
+    """Numbers without the zeros behind their decimal `mark`, if none has anything else there."""
+    short = [re.sub(rf"{re.escape(mark)}0+(?=\D*$)", "", text) for text in texts]
+    return texts if any(len(a) == len(b) for a, b in zip(texts, short, strict=True)) else short
 
 
 def _plain(number: float) -> int | float:
@@ -262,6 +284,10 @@ def _step(rough: float, whole: bool) -> float:
 def day_ticks(low: float, high: float, count: int) -> list[float]:
     """About `count` days between two, as ordinals: the first of months or years where they are far apart."""
     span = (high - low) / max(count, 1)
+    if high - low <= _HOURS_TO and (low % 1 or high % 1):
+        step = next(one for one in (1, 5, 15, 30, 60, 120, 180, 360, 720, 1440) if one >= span * 720)
+        first, last = math.ceil(low * 1440 / step - 1e-6), math.floor(high * 1440 / step + 1e-6)
+        return [at * step / 1440 for at in range(first, last + 1)] or [low, high]
     if span <= 14:
         step = next(one for one in (1, 2, 7, 14) if one >= span)
         return [float(at) for at in range(int(low), int(high) + 1, step)]

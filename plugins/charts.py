@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date
+from datetime import datetime
 from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -38,6 +38,7 @@ class Series(NamedTuple):
 
     title: str
     values: list[Json]
+    absent: frozenset[int] = frozenset()  # places where it has no row at all: a line goes on there
 
 
 class Drawing(NamedTuple):
@@ -47,7 +48,7 @@ class Drawing(NamedTuple):
     x: Column
     y: Column
     scale: str
-    xs: list[Any]
+    xs: list[Any]  # with a fraction where there are times of day
     labels: list[str]  # of the xs
     series: list[Series]
     notes: list[str]  # what is not drawn, in words
@@ -149,7 +150,7 @@ def drawing(chart: Value, columns: Sequence[Column], rows: Iterable[Mapping[str,
     points.keep_first(len(names), notes)
     return Drawing(
         chart["kind"], x, y, points.scale, points.places(), points.labels(),
-        [Series(title, points.values(keys)) for title, keys in names], notes,
+        [Series(title, points.values(keys), points.absent(keys)) for title, keys in names], notes,
     )  # fmt: skip
 
 
@@ -158,7 +159,7 @@ class _Points:
 
     def __init__(self, kind: str, x: Column, rows: list[tuple[Json, Json, Json]], locale: Locale) -> None:
         self._kind, self._x, self._locale = kind, x, locale
-        self.scale = _scale(x, [one[0] for one in rows], kind)
+        self.scale = _scale(x, [one[0] for one in rows], kind, locale)
         self._rows = [(_key(x_), _key(series), y) for x_, series, y in rows if self.scale == "words" or x_ is not None]
         if kind == "scatter":  # each row is a point of its own
             self._xs: list[Any] = list(range(len(self._rows)))
@@ -222,19 +223,25 @@ class _Points:
         found = [[self._found.get((x, key)) for key in keys] for x in self._xs]
         return [one[0] if len(one) == 1 else _sum([y for y in one if y is not None]) for one in found]
 
+    def absent(self, keys: Sequence[Any]) -> frozenset[int]:
+        """The places along x where none of these series has a row."""
+        return frozenset(at for at, x in enumerate(self._xs) if not any((x, key) in self._found for key in keys))
+
     def places(self) -> list[Any]:
         """Where the points are along x."""
         keys = [self._rows[at][0] for at in self._xs] if self._kind == "scatter" else self._xs
         return keys if self.scale == "words" else [self._place(key) for key in keys]
 
     def _place(self, key: Any) -> float:
-        return float(date.fromisoformat(key[:10]).toordinal()) if self.scale == "days" else float(key)
+        return _day(key, self._locale) if self.scale == "days" else float(key)
 
     def labels(self) -> list[str]:
         keys = [self._rows[at][0] for at in self._xs] if self._kind == "scatter" else self._xs
         if learn := getattr(self._x.titles, "learn", None):
             learn([key for key in keys if not isinstance(key, _Others)])
-        column = self._x._replace(format="date") if self.scale == "days" and not self._x.format else self._x
+        column = self._x
+        if self.scale == "days" and not column.format:
+            column = column._replace(format="date" if all(len(key) == 10 for key in keys) else "date-time")
         return [str(self._locale.t("chart.others", n=key.number)) if isinstance(key, _Others) else
                 _label(self._locale, column, key) for key in keys]  # fmt: skip
 
@@ -245,21 +252,28 @@ class _Others(NamedTuple):
     number: int
 
 
-def _scale(x: Column, values: Sequence[Json], kind: str) -> str:
+def _scale(x: Column, values: Sequence[Json], kind: str, locale: Locale) -> str:
     """How x goes. Bars and slices stand apart, whatever their values are."""
     if kind in ("bar", "stacked", "pie") or x.titles:
         return "words"
     there = [value for value in values if value is not None]
     if there and set(map(type, there)) <= _NUMBERS and all(_number(one) is not None for one in there):
         return "numbers"
-    if there and all(isinstance(one, str) and _DAY.match(one) and _is_day(one[:10]) for one in there):
+    if there and all(isinstance(one, str) and _DAY.match(one) and _is_day(one, locale) for one in there):
         return "days"
     return "words"
 
 
-def _is_day(text: str) -> bool:
+def _day(text: str, locale: Locale) -> float:
+    """The ordinal of a day, or of a moment by the reader's clocks, with its time as a fraction. ValueError if it is none."""
+    moment = locale.local(text) if len(text) > 10 else None
+    moment = moment or datetime.fromisoformat(text[:19])
+    return moment.toordinal() + (moment.hour * 3600 + moment.minute * 60 + moment.second) / 86_400
+
+
+def _is_day(text: str, locale: Locale) -> bool:
     try:
-        return bool(date.fromisoformat(text))
+        return bool(_day(text, locale))
     except ValueError:
         return False
 

@@ -229,6 +229,12 @@ def test_rows_of_one_mark_are_added_up_and_time_goes_by_the_calendar() -> None:
     days, body = drawn("line", [("2026-09-01", 2), ("2026-01-01", 1), ("2026-01-02", 3)], lang="de")
     assert [date.fromordinal(int(x)).isoformat() for x in days.xs] == ["2026-01-01", "2026-01-02", "2026-09-01"]
     assert "01.02.2026" in texts(body)
+    moments = [("2026-01-05T01:30:00Z", 1, "a"), ("2026-01-05T05:00:00Z", 2, "b"), ("2026-01-05T23:30:00+01:00", 3, "a")]
+    hours, body = drawn("line", moments, series=True)
+    assert [one.absent for one in hours.series] == [{1}, {0, 2}]
+    assert ("10:00" in texts(body), [round(x % 1 * 24, 1) for x in hours.xs]) == (True, [1.5, 5, 22.5])
+    _, body = drawn("line", [(year, year * 1000) for year in range(1991, 2027)])
+    assert {"1995", "2025", "2,000,000"} <= set(texts(body))
     gap, body = drawn("line", [("a", 1), ("b", None), ("c", 2), ("d", 3)])
     assert gap.series[0].values == [1, None, 2, 3]
     assert "1.234.567,5" in "\n".join(texts(drawn("pie", [("a", 1234567.5)], lang="de")[1]))
