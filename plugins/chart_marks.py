@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # ==== 1. MARKS ===================================================================================================
 # The one place that imports pygal. It works out where things stand; classes, shapes and texts are ours.
 # uses: plugin:charts
-# defines: TEXT LETTER COLOURS Axes cut short words plot pie has_dots dot line shape
+# defines: TEXT LETTER COLOURS Axes cut width short words plot pie has_dots dot line shape
 
 TEXT, LETTER = 13, 7.0  # size of letters, and how wide they are on average
 _WIDE = re.compile("[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\U0001f300-\U0001faff]")
