@@ -54,7 +54,8 @@ def _inventory(send: Send) -> None:
     for code, title in ROOMS.items():
         send("/forms/rooms", {"code": code, "name": title})
     for tag, what, kind, room, price in THINGS:
-        send("/forms/things", {"tag": tag, "what": what, "kind": kind, "room": room, "price": price})
+        more = {"serial": f"{tag[-2:]}-77{tag[-3:]}", "holder": "ida"} if kind in ("machine", "computer") else {}
+        send("/forms/things", {"tag": tag, "what": what, "kind": kind, "room": room, "price": price, **more})
     send("/forms/faults", {"thing": "LT-0104", "text": "The blade is loose"})
 
 

@@ -1,4 +1,4 @@
-"""The pictures of README: each is of a page that there is, and shows what its words say.
+"""The pictures of README and docs/: each is of a page that there is, and shows what its words say.
 
 A picture that is missing is taken by its test, which then fails, so that somebody looks at it: remove one to renew it.
 """
@@ -11,14 +11,20 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
+import example_data
 import pytest
-from conftest import ROOT, Server
+from conftest import PATIENCE_S, ROOT, Server
+from visitor import Visitor
+
+import app
 
 pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
 
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 from test_browser import Person, browse  # noqa: F401 - a fixture
 
-WIDTH, SCALE = 900, 1.5  # of the window, and pixels of the picture for each of it
+SIZES = {True: (900, 1.5), False: (1120, 1.25)}  # of README's or not: the window's width, and pixels for each of it
 MOST_BYTES = 60_000
 
 
@@ -34,9 +40,10 @@ def example() -> str:
 
 
 def words_of(picture: str) -> str:
-    found = re.search(rf"^!\[([^\]]+)\]\(docs/{re.escape(picture)}\)$", readme(), re.MULTILINE)
-    assert found, f"README does not show docs/{picture}"
-    return found[1]
+    pages = [readme(), *(one.read_text(encoding="utf-8") for one in sorted((ROOT / "docs").glob("*.md")))]
+    found = re.findall(rf"^!\[([^\]]+)\]\((?:docs/)?{re.escape(picture)}\)$", "\n".join(pages), re.MULTILINE)
+    assert len(found) == 1, f"{len(found)} pages show {picture}"
+    return str(found[0])
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -45,11 +52,17 @@ def size_of(data: bytes) -> tuple[int, int]:
     return 1 + int.from_bytes(data[24:27], "little"), 1 + int.from_bytes(data[27:30], "little")
 
 
-def take(person: Person, height: int) -> bytes:
+LETTERS = """
+for (const one of document.querySelectorAll(".card .tile, .head .tile")) one.textContent = arguments[0];
+for (const one of document.querySelectorAll(".glyph")) one.remove();
+"""
+
+
+def take(person: Person, width: int, height: int, scale: float, letter: str) -> bytes:
     """A picture of the page, in light colours and with the letter of an app, whatever themes and fonts the machine has."""
     light = [{"name": "prefers-color-scheme", "value": "light"}]
-    window = {"width": WIDTH, "height": height, "deviceScaleFactor": SCALE, "mobile": False}
-    person.driver.execute_script("for (const one of document.querySelectorAll('.card .tile')) one.textContent = 'D'")
+    window = {"width": width, "height": height, "deviceScaleFactor": scale, "mobile": False}
+    person.driver.execute_script(LETTERS, letter)
     person.driver.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
     person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
     person.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", window)
@@ -57,29 +70,48 @@ def take(person: Person, height: int) -> bytes:
     return base64.b64decode(taken["data"])
 
 
+def fill(server: Server, name: str, token: str) -> None:
+    visitor = Visitor(server.base_url, token)
+    example_data.fill(name, lambda address, value: visitor.post_json(address, value).data)
+    visitor.close()
+
+
 @pytest.mark.parametrize(
     ("picture", "path", "height", "title"),
-    [("starter.webp", "/", 620, "Our team"), ("example.webp", "/forms/jobs", 870, "Print jobs · Print shop")],
-)
+    [
+        ("starter.webp", "/", 620, "Our team"), ("example.webp", "/forms/jobs", 870, "Print jobs · Print shop"),
+        ("leave.webp", "/apps/leave", 872, "Leave · Our team"),
+        ("inventory.webp", "/apps/inventory", 832, "Inventory · Our workshop"),
+        ("expenses.webp", "/apps/expenses", 1064, "Expenses · Our team"),
+    ],
+)  # fmt: skip
 def test_a_picture_shows_the_page_that_its_words_name(
     picture: str,
     path: str,
     height: int,
     title: str,
     start_server: Callable[..., Server],
+    token_for: Callable[..., str],
     browse: Callable[..., Person],  # noqa: F811
     tmp_path: Path,
 ) -> None:
-    site = tmp_path / "site"
+    site, name = tmp_path / "site", picture.removesuffix(".webp")
     site.mkdir()
-    if picture == "example.webp":
-        (site / "app.toml").write_text(example(), encoding="utf-8")
+    if name != "starter":
+        toml = example() if name == "example" else app.bundled_text(f"example_{name}.toml")
+        (site / "app.toml").write_text(toml, encoding="utf-8")
     server = start_server(folder=site)
     person = browse(server.base_url)
     person.go(server.sign_in_link)
     person.press(person.button("Sign in"))
+    if name not in ("starter", "example"):
+        fill(server, name, token_for(server, "**:*"))
     person.go(path)
-    taken, kept = take(person, height), ROOT / "docs" / picture
+    pictures = person.driver.find_elements(By.CSS_SELECTOR, "main img")
+    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: all(one.get_property("naturalWidth") for one in pictures))
+    width, scale = SIZES[name in ("starter", "example")]
+    taken = take(person, width, height, scale, "D" if name == "starter" else title[0])
+    kept = ROOT / "docs" / picture
     if not kept.exists():
         kept.write_bytes(taken)
         pytest.fail(f"docs/{picture} was missing and has been taken: look at it")
@@ -89,7 +121,7 @@ def test_a_picture_shows_the_page_that_its_words_name(
         word = "".join(name)
         assert word == "The" or word in person.words, f"the words of {picture} name {word!r}, which the page does not show"
     data = kept.read_bytes()
-    assert size_of(data) == size_of(taken) == (WIDTH * SCALE, height * SCALE), f"remove docs/{picture} to renew it"
+    assert size_of(data) == size_of(taken) == (width * scale, height * scale), f"remove docs/{picture} to renew it"
     assert len(data) <= MOST_BYTES
 
 
