@@ -59,6 +59,7 @@ class JoinedView(View):
 
     is_derived, is_grouped = True, False
     source: Form
+    found: dict[str, list[Record]] | None = None  # of what one request asked for: its groups, by what selects them
 
     def __init__(self, config: ViewConfig, source: Form, locale: Any) -> None:
         self.joins: dict[str, Join] = joins.named(source, [*config.columns, *config.group_by])
@@ -76,6 +77,8 @@ class JoinedView(View):
 
     def declared_column(self, known: Mapping[str, Column], name: str) -> Column:
         """A column before app.toml says how it is shown; `known` are those of the form."""
+        if "." in name and name not in self.joins:
+            return Column(name)  # of a form that has faults of its own
         return self.joins[name].column() if name in self.joins else known[name]
 
     def faults(self) -> Iterator[tuple[str, str]]:
@@ -100,6 +103,7 @@ class JoinedView(View):
 
     def seen_by(self, caller: Caller) -> View:
         made, form = copy(self), self.source.seen_by(caller)
+        made.found = {}
         seen = {name: one.seen_by(caller) for name, one in self.joins.items() if one.field_name not in form.hidden}
         made.source, made.joins = form, {name: one for name, one in seen.items() if one}
         gone = self._gone(form, made.joins)
@@ -323,7 +327,10 @@ class GroupedView(JoinedView):
         instants = frozenset(one.name for one in self.columns if one.format == "date-time")
         mark = f"{self.name} {list_mark(query)}"
         shown = Query(mark, kept, order, asked.size, asked.after, asked.search, texts, instants)
-        return [Record(key, 1, row) for key, row in self._groups(query, [one.name for one in by])], shown
+        known = self.found if self.found is not None else {}
+        if mark not in known:  # else the totals of a page come from its rows
+            known[mark] = [Record(key, 1, row) for key, row in self._groups(query, [one.name for one in by])]
+        return known[mark], shown
 
     def _groups(self, query: Query, by: Sequence[str]) -> Iterator[tuple[str, Value]]:
         """(what tells it from others, its columns) of each group."""
@@ -334,7 +341,8 @@ class GroupedView(JoinedView):
         measures = [self.measures[name] for name in names]
         merged = _Merged(measures, query.instants) if self.joins else None
         asked = merged.asked if merged else measures
-        found = self.source.store.groups(query, stored, asked, MOST_GROUPS)
+        with groups.within(min(groups.limit_s(), float(self.config.timeout_s))):
+            found = self.source.store.groups(query, stored, asked, MOST_GROUPS)
         rows = [dict(zip(stored, row, strict=False)) | {"": row[len(stored) :]} for row in found]
         if merged:
             rows = merged.rows(joins.with_joined(rows, [*self.joins.values()], dict), by)

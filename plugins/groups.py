@@ -53,11 +53,11 @@ _limits = threading.local()  # within_s: of this thread
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """What this thread groups in the block takes so long at most, and otherwise raises QueryTimeout."""
-    _limits.within_s = seconds
+    before, _limits.within_s = limit_s(), seconds
     try:
         yield
     finally:
-        _limits.within_s = GROUPS_S
+        _limits.within_s = before
 
 
 def limit_s() -> float:

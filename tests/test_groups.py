@@ -181,6 +181,14 @@ order_by = ["team.budget"]
 """
 
 
+TOTALS = """
+[views.sums]
+from = "forms/leave"
+group_by = ["kind"]
+columns = { kind = {}, days = { sum = "days", total = "sum" }, n = { count = "id", total = "sum" } }
+"""
+
+
 @pytest.fixture
 def masked(tmp_path: Path) -> Iterator[Site]:
     site = Site(tmp_path, MASKED)
@@ -299,6 +307,40 @@ def test_a_statement_groups_by_itself(tmp_path: Path) -> None:
     with pytest.raises(app.ConfigError) as caught:
         Site(tmp_path, MASKED + choice)
     assert "whose rows are groups" in caught.value.faults[0].detail
+
+
+def test_grouping_ends_at_the_timeout_of_the_view_and_totals_are_of_the_rows_of_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = TOTALS + '[views.late]\nfrom = "forms/leave"\ngroup_by = ["kind"]\ntimeout = "1s"\ncolumns = { kind = {} }\n'
+    site, asked = Site(tmp_path, MASKED + views), list[float]()
+    site.create("forms/leave", [{"kind": "ill", "days": 2}, {"kind": "off", "days": 3}])
+    group = app.SqlProvider.groups
+
+    def watched(*given: Any) -> Any:
+        asked.append(app.plugin("groups").limit_s())
+        return group(*given)
+
+    monkeypatch.setattr(app.SqlProvider, "groups", watched)
+    table = site.read("views/sums?_totals=1").table
+    assert table
+    assert (table.facts["totals"], asked) == ({"days": 5, "n": 2}, [10.0])
+    assert site.items("views/late") == [{"kind": "ill"}, {"kind": "off"}]
+    assert asked[1:] == [1.0]
+    rows = [(f"k{n}", 1, '{"kind": "ill", "days": 1}') for n in range(5000)]
+    site.app.providers["main"].submit(  # type: ignore[attr-defined]
+        lambda connection: connection.executemany("insert into leave values (?, ?, ?)", rows) and None
+    )
+    monkeypatch.setattr(app.plugin("groups"), "limit_s", lambda: -1.0)
+    with pytest.raises(app.QueryTimeout, match="narrow the list by a filter"):
+        site.read("views/sums")
+    site.close()
+
+
+def test_a_join_with_a_form_that_has_a_fault_adds_none_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, MASKED.replace('code = { type = "string" }', 'code = { type = "string", format = "nothing" }'))
+    assert [fault.pointer for fault in caught.value.faults] == ["forms.teams.fields.code.format"]
 
 
 # ---- sums in SQLite

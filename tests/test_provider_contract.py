@@ -1809,7 +1809,7 @@ AMOUNTS = (
 )  # fmt: skip
 KINDS = ("a", "A", "ä", "a\u0308", "", "🌍", 1, 1.0, True, None, ["a"], "10", "9")
 LATER = {"2026-01-01T01:00:00+01:00": "2026-01-01T00:00:00Z", "2026-01-01T00:00:00z": "2026-01-01T00:00:00Z"}
-MOMENTS = (*LATER, *LATER.values(), "2025-12-31T23:30:00.5Z", "soon", None, 5)
+SOME_MOMENTS = (*LATER, *LATER.values(), "2025-12-31T23:30:00.5Z", "soon", None, 5)
 
 
 def some_amounts(seed: int, exact: bool) -> dict[str, app.Value]:
@@ -1817,13 +1817,18 @@ def some_amounts(seed: int, exact: bool) -> dict[str, app.Value]:
     amounts = [a for a in AMOUNTS if exact or not (isinstance(a, Decimal) or (type(a) is int and abs(a) > 2**53))]
     made = {}
     for n in range(100):
-        value = {"kind": chance.choice(KINDS), "amount": chance.choice(amounts), "at": chance.choice(MOMENTS), "n": n % 3}
+        value = {
+            "kind": chance.choice(KINDS),
+            "amount": chance.choice(amounts),
+            "at": chance.choice(SOME_MOMENTS),
+            "n": n % 3,
+        }
         made[f"k{n:03d}"] = {name: one for name, one in value.items() if chance.random() < 0.9}
     return made
 
 
 def moment(value: Any) -> Any:
-    """A date-time of MOMENTS as it is grouped: in UTC."""
+    """A date-time of SOME_MOMENTS as it is grouped: in UTC."""
     return LATER.get(value, value) if isinstance(value, str) else value
 
 
