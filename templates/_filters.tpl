@@ -7,8 +7,8 @@
     <form class="panel" method="post" action="{{one.action}}">
 %   include('_token.tpl')
       <div class="field"><label for="filter-{{one.id}}">{{t("saved.name")}}</label><input type="text" id="filter-{{one.id}}" name="title" value="{{one.title}}" required maxlength="60" dir="auto"></div>
-      <button class="button">{{t("saved.rename")}}</button>
-      <button class="button danger" name="do" value="delete">{{t("delete.button")}}</button>
+      <div class="actions"><button class="button">{{t("saved.rename")}}</button>
+      <button class="button danger" name="do" value="delete">{{t("delete.button")}}</button></div>
     </form></details>
   </li>
 % end

@@ -22,8 +22,8 @@
     <form method="post" action="{{saved.current.action}}">
 %   include('_token.tpl')
       <div class="field"><label for="saved-name">{{t("saved.name")}}</label><input type="text" id="saved-name" name="title" value="{{saved.current.title}}" required maxlength="{{saved.most}}" dir="auto"></div>
-      <button class="button">{{t("saved.rename")}}</button>
-      <button class="button danger" name="do" value="delete">{{t("delete.button")}}</button>
+      <div class="actions"><button class="button">{{t("saved.rename")}}</button>
+      <button class="button danger" name="do" value="delete">{{t("delete.button")}}</button></div>
     </form>
   </div></details>
 % elif saved.query:
@@ -32,10 +32,11 @@
 %   include('_token.tpl')
     <input type="hidden" name="list" value="{{saved.list}}"><input type="hidden" name="query" value="{{saved.query}}">
     <div class="field"><label for="saved-name">{{t("saved.name")}}</label><input type="text" id="saved-name" name="title" required maxlength="{{saved.most}}" dir="auto"></div>
-    <button class="button solid">{{t("saved.save")}}</button>
+    <div class="actions"><button class="button solid">{{t("saved.save")}}</button>
 %   if saved.for_all:
     <button class="button" name="do" value="line">{{t("saved.for_all")}}</button>
 %   end
+    </div>
   </form></details>
 % end
 </div>
