@@ -26,8 +26,8 @@ from app import (
 
 # ==== 1. DECLARED ================================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside what else is declared.
-# uses: ERRORS VALUES CONFIG plugin:dashboards
-# defines: faults
+# uses: ERRORS VALUES CONFIG plugin:dashboards plugin:media_types
+# defines: faults beside
 
 _MEANT: Mapping[str, tuple[type, str]] = {
     "view": (ViewConfig, "a view such as views/open"), "chart": (ViewConfig, "a view such as views/sales"),
@@ -53,11 +53,22 @@ def faults(one: AppConfig, declared: Mapping[str, Any], folder: Path) -> Iterato
             yield Fault(f"{place}.home.{number}", "configuration", detail)
 
 
+def beside(one: AppConfig) -> list[str]:
+    """The files and folders beside app.toml that an app shows as its home and pages."""
+    files = [one.pages] if one.pages and not one.pages.startswith("files/") else []
+    if isinstance(one.home, str):
+        return [*files, one.home] if one.home.endswith((".html", ".tpl")) else files
+    return [*files, *(block.address for block in map(plugin("dashboards").block_of, one.home) if block.is_here)]
+
+
 def _of_pages(one: AppConfig, declared: Mapping[str, Any]) -> str:
     """What is wrong with the place of an app's pages."""
     if one.pages.startswith("files/"):
         share = "/".join(one.pages.split("/")[:2])
-        return "" if share in declared else f"names {share!r}, which is not declared{nearest(share, declared)}"
+        if share not in declared:
+            return f"names {share!r}, which is not declared{nearest(share, declared)}"
+        is_taken = plugin("media_types").accepts(declared[share].accept, "x.md")
+        return "" if is_taken else f'is in {share}, which does not take such files: add ".md" to its accept'
     if one.pages and not Path(one.pages).is_dir():
         return f"names the folder {Path(one.pages).name}, which does not exist"
     return ""

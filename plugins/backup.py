@@ -414,8 +414,8 @@ def _loose(app: App, folder: Path, restore: Restore) -> list[str]:
 
 # ==== 2. BACKUP ==================================================================================================
 # From an open site to an archive.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY RESTORE plugin:archives plugin:backup_places
-#       plugin:copy plugin:data_mark plugin:disk plugin:reserve plugin:sql_database
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY RESTORE plugin:app_checks plugin:archives
+#          plugin:backup_places plugin:copy plugin:data_mark plugin:disk plugin:reserve plugin:sql_database
 # defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -440,11 +440,15 @@ class Backup:
         beside = config.folder / config.origin
         starter = BUNDLED / "templates" / "starter.toml"
         self._archive.write(beside if beside.is_file() else starter, "app.toml")
+        written = set[str]()
         for name in self._beside():
             top = config.folder / name
             for path in [top] if top.is_file() else sorted(top.rglob("*")):
                 inner = os.path.relpath(path, config.folder)
+                if inner in written:
+                    continue
                 if path.is_file() and "__pycache__" not in path.parts and not inner.startswith(".."):
+                    written.add(inner)
                     self._archive.write(path, f"site/{inner}")
         for setting in (name for name in ("tls_cert", "tls_key") if getattr(config.http, name)):
             self.leave_out(f"[http] {setting}", "copy it yourself")
@@ -463,6 +467,7 @@ class Backup:
         apps = [one for one in self._app.config.resources if isinstance(one, AppConfig)]
         programs = [one.wsgi.partition(":")[0].partition(".")[0] for one in apps if one.wsgi]
         named = [*_SITE_FOLDERS, *(one.static for one in apps if one.static), *programs, *(f"{one}.py" for one in programs)]
+        named += [path for one in apps for path in plugin("app_checks").beside(one)]
         return dict.fromkeys(map(str, named))
 
     def leave_out(self, what: str, why: str) -> None:

@@ -140,11 +140,13 @@ def for_caller(home: Sequence[Value], caller: Caller) -> list[Block]:
 
 # ==== 3. PAGE ====================================================================================================
 # Blocks as the template shows them, in rows of one or two, where numbers that follow each other have a row of their own.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES READING BLOCKS plugin:page_sources plugin:cells plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES READING BLOCKS plugin:cells plugin:charts plugin:page_sources
+#          plugin:pages
 # defines: shown
 
 _MOST_COLUMNS = 8  # of a view; all are where "show all" leads
 _MOST_ENTRIES = 500  # of a folder: the newest of more are not looked for
+_CHARTED = 100  # rows of a chart that are read for its words
 _SHORT = 4  # fields of a form that stands in the page itself
 _WIDE = ("view", "chart")
 _LONG_WIDGETS = ("file", "lines")
@@ -240,9 +242,14 @@ class _Page:
         return {"columns": heads, "table": rows, "has_more": bool(table.next) or len(columns) < len(table.columns)}
 
     def _chart(self, block: Block) -> dict[str, Any]:
-        if "svg" not in self._exchange.door.formats:
-            raise NotFound("charts are not drawn here")
-        return {"source": self._exchange.url(f"{block.address}.svg", **block.params)}
+        """The picture of a view, with words that say what is in it."""
+        table = cast(Table, self._read(block, _size=str(_CHARTED)).table)
+        with closing(table):
+            title = block.title or self._named[block.resource].title
+            picture = app.plugin("charts").picture(self._exchange, block.address, title, table, block.params)
+        if picture is None:
+            raise Forbidden("it has a column that is not there for this caller")
+        return {"picture": picture}
 
     def _value(self, block: Block) -> dict[str, Any]:
         """The only value of a view, or how many rows it has."""

@@ -19,7 +19,8 @@
 {{!block.html}}
   </div>
 % elif block.kind == "chart":
-%   include('_chart_block.tpl', block=block)
+%   include('_chart.tpl', chart=block.picture)
+  <p class="all"><a href="{{block.href}}" aria-label="{{t("block.table")}}: {{block.title}}">{{t("block.table")}}</a></p>
 % elif block.kind == "view":
 %   if block.table:
   <div class="scroll" role="region" aria-labelledby="{{block.id}}" tabindex="0">

@@ -92,12 +92,52 @@ from = "intranet@example.org"
 title = "Own page"
 home = "templates/own.html"
 menu = ["views/squares"]
+[apps.board]
+title = "Dashboard"
+icon = "📊"
+note = "All at one glance"
+pages = "files/wiki"
+home = [
+  { number = "views/open", title = "Open" }, { number = "views/squares", title = "Squares" },
+  { view = "views/open", limit = 3 },
+  { markdown = "files/wiki/start.md" }, { chart = "views/drawn" },
+  { form = "forms/antrag" }, { form = "forms/every" },
+  { files = "files/papers", limit = 3 }, { view = "views/broken", title = "Broken" },
+]
+[files.wiki]
+provider = "main"
+prefix = "wiki/"
+[views.broken]
+provider = "main"
+sql = "select * from nowhere"
+"""
+WIKI = """---
+title: How it works
+---
+# Another title
+Some [text](forms/every), `code` and **more**.
+
+#### Deep
+- [x] done
+- [ ] to do
+
+| what | many |
+| --- | ---: |
+| a very long text in a cell of a table which is wide | 1 |
+
+```
+a long line of code that is wider than any phone is, and goes on and on and on and on
+```
+
+> quoted[^1]
+
+[^1]: A note.
 """
 OWN = "<h2>By team</h2><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table><pre>x</pre>"
 EXTRA = (
     "/search", "/search?q=one", "/search?q=zzzz", "/nothing", "/forms/every/records/none", "/files/papers/?_q=a",
     "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
-    "/login/mail?sent=1", "/login/x",
+    "/login/mail?sent=1", "/login/x", "/apps/board/pages?_new=1", "/apps/board/pages/start?_edit=1",
 )  # fmt: skip
 NO_PAGE = (
     r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$"
@@ -151,6 +191,7 @@ def fill(server: Server) -> None:
         body = json.dumps({"to": state, "comment": "Weil es so ist. " * 20})
         assert server.ask("POST", move, body, headers | {"Content-Type": "application/json"}).status == 200
     send("/admin/people", {"subject": "bo", "name": "Bo Chen", "grants": ["forms/**:*"]})
+    assert server.ask("PUT", "/files/wiki/start.md", WIKI.encode(), headers).status == 201
     for name in ("2026/a%20plan.txt", "b.txt"):
         assert server.ask("PUT", f"/files/papers/{name}", b"x", headers).status == 201
 

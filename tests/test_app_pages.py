@@ -311,6 +311,7 @@ def test_server_check_names_each_dead_link_with_its_page_and_line(site: Site) ->
 @pytest.mark.parametrize(("pages", "told"), [
     ("nowhere", "names the folder nowhere, which does not exist"),
     ("files/none/pages", "names 'files/none', which is not declared"),
+    ("files/pics/pages", "is in files/pics, which does not take such files: add \".md\" to its accept"),
 ])  # fmt: skip
 def test_pages_that_are_nowhere_are_refused_at_start(tmp_path: Path, pages: str, told: str) -> None:
     with pytest.raises(app.ConfigError) as error:

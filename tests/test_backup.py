@@ -321,7 +321,8 @@ ODD = {
         + '[forms.leave]\nprovider = "second"\nfields.a = { type = "string" }\n'
     ),
     "files beside it": (
-        MAIN + '[apps.stock]\nwsgi = "stock:application"\nstatic = "pics"\n[auth]\nkeys = "file:ring.json"\n'
+        MAIN + '[apps.stock]\nwsgi = "stock:application"\nstatic = "pics"\npages = "wiki"\n'
+        'home = [{ markdown = "wiki/a.md" }, { markdown = "hello.md" }]\n[auth]\nkeys = "file:ring.json"\n'
     ),
 }
 
@@ -332,6 +333,8 @@ def test_a_site_of_any_app_toml_is_backed_up_and_restored(case: str, shell: Shel
     if case == "files beside it":
         shell.write("def application(environ, start): ...\n", "stock.py")
         shell.write("x", "pics/a.txt")
+        shell.write("x", "wiki/a.md")
+        shell.write("x", "hello.md")
         ring = '{"keys": [{"kid": "k", "k": "' + "A" * 43 + '", "created_at": 1}]}'
         shell.write(ring, "ring.json").chmod(0o600)
     shell.run("auth", "issue", "--subject", "ann", "--grant", "**:read", "--force")
@@ -339,7 +342,7 @@ def test_a_site_of_any_app_toml_is_backed_up_and_restored(case: str, shell: Shel
     shell.run("server", "restore", kept, str(tmp_path / "new"))
     assert (tmp_path / "new" / "app.toml").read_bytes() == (shell.folder / "app.toml").read_bytes()
     if case == "files beside it":
-        assert (tmp_path / "new" / "pics" / "a.txt").exists()
+        assert all((tmp_path / "new" / name).exists() for name in ("pics/a.txt", "wiki/a.md", "hello.md"))
         (tmp_path / "new" / "ring.json").write_bytes((shell.folder / "ring.json").read_bytes())
         (tmp_path / "new" / "ring.json").chmod(0o600)
     assert [row["subject"] for row in Shell(tmp_path / "new").json("auth", "list")] == ["ann"]

@@ -84,6 +84,12 @@ group_by = ["whose.who", "whose.salary", "whose.remark"]
 columns = { "whose.who" = {}, "whose.salary" = {}, "whose.remark" = {}, n = { count = "id" } }
 [apps.desk]
 home = "desk.html"
+[apps.board]
+home = [
+  { number = "views/all" }, { view = "views/all", limit = 100 }, { view = "views/few?_q=BERTHA" }, { chart = "views/all" },
+  { chart = "views/few?salary__gt=1" }, { number = "views/few?salary__gt=1" }, { form = "forms/leave" },
+  { files = "files/papers" }, { number = "views/all?_q=4711" },
+]
 """
 DESK = """<p>{{!view('all')}} {{!view('few', _q='BERTHA')}} {{!view('few', _sort='-who')}}</p>"""
 
@@ -228,7 +234,7 @@ def test_no_read_tells_of_another_ones_record_or_of_a_hidden_field(offices: Offi
     caller, found = offices.callers[name], list[str]()
     lists = ["/forms/leave/records", "/forms/leave/mine", "/views/all", "/views/few"]
     lists += ["/views/groups", "/views/bonuses", "/views/bonus_groups"]
-    targets = {f"{one}{ending}" for one in lists for ending in ENDINGS} | {"/apps/desk", "/forms/leave.json"}
+    targets = {f"{one}{ending}" for one in lists for ending in ENDINGS} | {"/apps/desk", "/apps/board", "/forms/leave.json"}
     for key in (offices.bo, offices.ann):
         targets |= {address for method, address, _ in offices.places(key) if method == "GET"}
     for target, asked, headers in itertools.product(sorted(targets), ASKED, ({"Accept": "application/json"}, PAGE)):
