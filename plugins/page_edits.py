@@ -13,6 +13,8 @@ from app import (
     Exchange,
     Exists,
     Fault,
+    Forbidden,
+    HttpRunner,
     Invalid,
     Plan,
     PreconditionFailed,
@@ -42,7 +44,7 @@ else:
 # ==== 1. EDITING =================================================================================================
 # A page is written as a file of its share, by the caller, so what the share says of him holds: grants, size, audit.
 # uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES plugin:markdown plugin:page_sources plugin:pages
-# defines: Edit crumbs shown
+# defines: Edit shown_again crumbs shown
 
 _LONGEST_TITLE = 200
 
@@ -141,6 +143,24 @@ class Edit:
             trail.append((page["title"], address_of(one, found.name)))
         page |= {"found": found, "trail": [*trail, ("", "")], "act": _refused}
         return plan_of(Response(data={}, template="page_edit.tpl", page=page))
+
+
+def shown_again(exchange: Exchange, made: pages.Pages, draft: Any) -> Answer:
+    """The page with a text that was carried through signing in; nothing is stored yet. Raises what keeps its reader away."""
+    asked = Request(
+        exchange.id, Action.READ, draft.resource, draft.path, HttpRunner.kind, page=True, credential=exchange.credential,
+        params={"_new" if len(draft.path) == 1 else "_edit": "1"}, languages=exchange.languages,
+    )  # fmt: skip
+    response = exchange.door.host.handle(asked)
+    if response.template != "page_edit.tpl":
+        raise Forbidden("you may not write this page")
+    exchange.subject = response.caller.subject
+    found, typed = response.page["found"], {name: texts[-1] for name, texts in draft.typed.items() if texts}
+    response.page = {**response.page, "typed": typed}
+    if found and draft.version != found.etag:
+        response.page |= {"theirs": found.text.source, "error": PreconditionFailed("it was changed meanwhile")}
+    notice = exchange.locale.t("draft.here", button=exchange.locale.t("app_pages.save"))
+    return pages.page_answer(200, made.show(exchange, response, notice))
 
 
 def _saved(exchange: Exchange, response: Response) -> Answer:

@@ -56,7 +56,7 @@ else:
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:lines plugin:move_pages
-#          plugin:pages plugin:uploads
+#          plugin:page_edits plugin:pages plugin:uploads
 # defines: COMMENT THREAD CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer
@@ -111,6 +111,8 @@ def is_of_form(resource: str, path: Sequence[str] = ()) -> bool:
     """Whether what is typed for it is kept when it is refused."""
     if resource.startswith("forms/"):
         return path[:1] != ("several",) and (len(path) < 3 or path[2] != "history")
+    if resource.startswith("apps/"):
+        return tuple(path[:1]) == ("pages",)
     return len(path) < {_PEOPLE: 2, _TOKENS: 1}.get(resource, 0)
 
 
@@ -248,7 +250,7 @@ class Drafts:
             return None
         if kind == "files":
             return Draft(resource, tuple(path), {}, found, lost=lost) if found else None
-        if is_of_form(resource) and (not path or _is_record(resource, path)):
+        if is_of_form(resource, path) and (not path or _is_record(resource, path) or kind == "apps"):
             return Draft(resource, tuple(path), typed, found, version, sent_as, lost, list_)
         return None
 
@@ -271,6 +273,8 @@ class Drafts:
         try:
             if draft.is_upload:
                 return self._filled_folder(draft)
+            if draft.resource.startswith("apps/"):
+                return cast(Answer, app.plugin("page_edits").shown_again(self.exchange, self.pages, draft))
             if draft.moves:
                 return cast(Answer, app.plugin("move_pages").shown_again(self.exchange, self.pages, draft))
             response = self._form(draft.resource, draft.path, draft.version)
@@ -306,7 +310,7 @@ class Drafts:
         """The sign-in page, which carries the draft on."""
         self.exchange.subject = ""
         edits = draft.path and not draft.is_upload and not draft.moves
-        after = self.exchange.url(draft.address, _edit="1" if edits else None)
+        after = self.exchange.url(draft.address, **({"_new" if draft.path == ("pages",) else "_edit": "1"} if edits else {}))
         kept = None
         if draft.typed or draft.held or not self.exchange.body.size_bytes:
             kept = self.kept(draft)
@@ -329,6 +333,8 @@ class Drafts:
 
     def again(self, resource: str, path: tuple[str, ...], error: AppError) -> Answer:
         """The form with everything that was sent, and in words for people what kept it from being stored."""
+        if resource.startswith("apps/"):
+            return self._again_of_page(resource, path, error)
         path = path if _is_record(resource, path) else ()
         try:
             response = self._form(resource, path, self.exchange.query.get("_version", ""))
@@ -355,6 +361,13 @@ class Drafts:
         answer = self._page(response, draft, status, again)
         answer.headers += error_headers(error)
         return answer
+
+    def _again_of_page(self, resource: str, path: tuple[str, ...], error: AppError) -> Answer:
+        """A page of an app that could not be written: what was typed goes through signing in, or is shown with the error."""
+        if isinstance(error, Unauthenticated):
+            return self.sign_in_first(self._draft_of_ended(resource, path), error)
+        self.read_late(resource, keep=bool(error.subject))
+        return self.refused(self._draft(resource, path), error)
 
     def _draft_of_ended(self, resource: str, path: tuple[str, ...]) -> Draft:
         """What a caller sent who is not signed in: with files only for who was until lately."""

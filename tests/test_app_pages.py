@@ -234,6 +234,29 @@ def test_two_who_edit_at_once_are_both_shown_and_neither_is_lost(site: Site) -> 
     assert send(site, mine, token, text="by both\n").status == 303  # sent twice, as a browser may
 
 
+def test_what_was_written_is_not_lost_when_the_session_has_ended(site: Site) -> None:
+    token, at = site.token("**:*"), f"{site.prefix}/apps/wiki/pages"
+    for form, typed in (
+        (form_of(site, f"{at}/start?_edit=1", token), {"text": "Written <late>"}),
+        (form_of(site, f"{at}?_new=1", token), {"title": "Late", "text": "Written <late>"}),
+    ):
+        before = read(site, "apps/wiki/pages/start").json["text"]
+        refused = site.ask(
+            "POST", form.action, urlencode(form.fields | typed).encode(), {**FORM, **PAGE, "Sec-Fetch-Site": "same-origin"}
+        )
+        assert refused.status == 401
+        carried = next(one for one in forms_of(refused.text) if "draft" in one.fields)
+        resumed = site.ask(
+            "POST", form.action.partition("?")[0] + "?_resume=1", urlencode({"draft": carried.fields["draft"]}).encode(),
+            {**FORM, **PAGE, "Sec-Fetch-Site": "same-origin"}, token,
+        )  # fmt: skip
+        assert resumed.status == 200
+        assert "Written &lt;late&gt;</textarea>" in resumed.text
+        assert read(site, "apps/wiki/pages/start").json["text"] == before
+        whole = next(one for one in forms_of(resumed.text) if "/pages" in one.action)
+        assert ("title" in typed) == (whole.fields.get("title") == "Late")
+
+
 def test_who_may_do_what_with_pages_of_a_share(site: Site) -> None:
     at = f"{site.prefix}/apps/wiki/pages"
 
