@@ -161,7 +161,10 @@ class PagesShare:
         return _titles.get(key, name)
 
     def read(self, name: str, scope: Scope) -> Found:
-        data, etag = _from_share(scope, self.address(name))
+        try:
+            data, etag = _from_share(scope, self.address(name))
+        except NotFound as error:
+            raise NotFound(f"there is no page {name}{nearest(name, [one for one, _ in self.names(scope)])}") from error
         return Found(name, _text_of(data, self.address(name)), etag)
 
 
