@@ -1,4 +1,4 @@
-<section class="block {{block.kind}} span-{{block.span}}"
+<section class="block block-{{block.kind}} span-{{block.span}}"
 % if block.title:
  aria-labelledby="{{block.id}}"
 % end
@@ -23,7 +23,7 @@
   <p class="all"><a href="{{block.href}}" aria-label="{{t("block.table")}}: {{block.title}}">{{t("block.table")}}</a></p>
 % elif block.kind == "view":
 %   if block.table:
-  <div class="scroll" role="region" aria-labelledby="{{block.id}}" tabindex="0">
+  <div class="scroll" role="region" aria-label="{{t("table.wide")}}: {{block.title}}" tabindex="0">
   <table class="data">
     <caption class="visually-hidden">{{block.title}}</caption>
     <thead><tr>
