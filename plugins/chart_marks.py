@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 from xml.etree.ElementTree import Element, SubElement
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 # ==== 1. MARKS ===================================================================================================
 # The one place that imports pygal. It works out where things stand; classes, shapes and texts are ours.
 # uses: plugin:charts
-# defines: TEXT LETTER COLOURS Axes cut width short words plot pie has_dots dot line shape
+# defines: TEXT LETTER COLOURS Axes cut width short words plot pie has_dots dots line shape
 
 TEXT, LETTER = 13, 7.0  # size of letters, and how wide they are on average
 _WIDE = re.compile("[\u1100-\u115f\u2e80-\ua4cf\uac00-\ud7a3\uf900-\ufaff\uff00-\uff60\U0001f300-\U0001faff]")
 COLOURS = 6
 _DOTS = 40  # places along x up to which lines have dots
-_SHAPES = ("M-4 0a4 4 0 1 0 8 0a4 4 0 1 0 -8 0z", "M-4 -4h8v8h-8z", "M0 -5L5 4H-5z", "M0 -5.5L5.5 0L0 5.5L-5.5 0z",
-           "M0 5L5 -4H-5z", "M-4 -2h2.5v-2.5h3v2.5h2.5v4h-2.5v2.5h-3v-2.5h-2.5z")  # fmt: skip
+_SHAPES = ("m-4 0a4 4 0 1 0 8 0a4 4 0 1 0-8 0z", "m-4-4h8v8h-8z", "m0-5l5 9h-10z", "m0-5.5l5.5 5.5l-5.5 5.5l-5.5-5.5z",
+           "m0 5l5-9h-10z", "m-4-1.5h2.5v-2.5h3v2.5h2.5v3h-2.5v2.5h-3v-2.5h-2.5z")  # fmt: skip
 # pygal adds a finder of modules, for plugins that nobody has here, to everything that this process imports later.
 sys.meta_path[:] = [one for one in sys.meta_path if type(one).__module__ != "pygal"]
 _STYLE = Style(label_font_size=TEXT, major_label_font_size=TEXT, font_family="sans-serif")
@@ -183,10 +183,12 @@ def _stands_alone(drawn: Drawing, one: Series) -> bool:
     return any(b is not None and a is None and c is None for a, b, c in zip(around, around[1:], around[2:], strict=False))
 
 
-def dot(index: int, x: float, y: float) -> Element:
-    """The mark of one value, whose shape tells its series, too."""
-    place = f"translate({short(x)} {short(y)})"
-    return Element("path", {"class": f"dot c{index % COLOURS}", "d": _SHAPES[index % len(_SHAPES)], "transform": place})
+def dots(index: int, places: Iterable[tuple[float, float]]) -> Element:
+    """The marks of single values, whose shape tells their series, too."""
+    mark = _SHAPES[index % len(_SHAPES)]
+    return Element(
+        "path", {"class": f"dot c{index % COLOURS}", "d": "".join(f"M{short(x)} {short(y)}{mark}" for x, y in places)}
+    )
 
 
 def line(index: int, path: str) -> Element:
@@ -246,7 +248,8 @@ def _retell_marks(made: Element, plot: Any, kind: str) -> None:
         index = int(re.search(r"serie-(\d+)", group.get("class"))[1])  # type: ignore[index]
         if path := "".join(_outline(one) for one in group.iter() if one.tag in ("rect", "path")):
             made.extend(_marks_of(index, path, kind))
-        made.extend(dot(index, float(one.get("cx")), float(one.get("cy"))) for one in group.iter("circle"))
+        if places := [(float(one.get("cx")), float(one.get("cy"))) for one in group.iter("circle")]:
+            made.append(dots(index, places))
 
 
 def _marks_of(index: int, path: str, kind: str) -> list[Element]:

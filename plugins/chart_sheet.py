@@ -22,24 +22,25 @@ else:
     charts, marks = plugin("charts"), plugin("chart_marks")
 
 # ==== 1. SHEETS ==================================================================================================
-# There are two drawings in each picture, and the room that it is given decides which one is seen. It follows its reader's
+# There are three drawings in each picture, and the room that it is given decides which one is seen. It follows its reader's
 # light or dark by a style of its own, and refers to nothing outside.
 # uses: plugin:chart_marks plugin:charts plugin:locale
 # defines: Size picture_of ticks day_ticks
 
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 _SVG = "http://www.w3.org/2000/svg"
-_WIDE, _NARROW = (960, 400), (360, 380)
+_WIDE, _MIDDLE, _NARROW = (960, 400), (600, 410), (360, 380)
 _HOURS_TO = 2  # days between the first and the last point, up to which hours are told
 _SIDEWAYS = 14  # labels of bars that lie, at most
 # Six colours that people of any sight tell apart, with at least 3:1 on the ground; the next six are hatched or dashed.
 _LIGHT = ("#0b665f", "#d55e00", "#3b78c4", "#b4538f", "#8a6d00", "#4a5157")
 _DARK = ("#6ecabf", "#ff9a57", "#8ab8f5", "#eba3d0", "#e3c94f", "#c3cac6")
 _RULES = """svg{font:13px system-ui,-apple-system,"Segoe UI",Roboto,"Noto Sans","Liberation Sans",Arial,sans-serif}
-.narrow{display:none}.small{font-size:12px}.empty{font-size:15px}.end{text-anchor:end}.middle{text-anchor:middle}
+.narrow,.middle-sized{display:none}.small{font-size:12px}.empty{font-size:15px}.end{text-anchor:end}.middle{text-anchor:middle}
 .line{stroke-width:2.5;stroke-linejoin:round;stroke-linecap:round}.dashed{stroke-dasharray:7 5}.axis path{fill:none}
 .area{stroke-width:1.5}.soft{fill-opacity:.25}.stacked,.slice{stroke-width:.75}
-@media (max-width:639px){.wide{display:none}.narrow{display:inline}}
+@media (max-width:799px){.wide{display:none}.middle-sized{display:inline}}
+@media (max-width:439px){.middle-sized{display:none}.narrow{display:inline}}
 """
 _COLOURS = """svg{color-scheme:%s}.ground{fill:%s}text{fill:%s}.axis text,.muted{fill:%s}
 .axis path{stroke:%s}.axis .zero{stroke:%s}.hatch path,.stacked,.slice,.area,.dot{stroke:%s}
@@ -75,16 +76,16 @@ def picture_of(drawn: Drawing, title: str, locale: Locale) -> bytes:
     SubElement(root, "style").text = _STYLE
     root.append(_hatching())
     SubElement(root, "rect", {"class": "ground", "width": "100%", "height": "100%"})
-    for size in (Size(*_WIDE), Size(*_NARROW)):
-        _Sheet(_room(root, size), size, drawn, locale).draw()
+    for size, name in ((_WIDE, "wide"), (_MIDDLE, "middle-sized"), (_NARROW, "narrow")):
+        _Sheet(_room(root, Size(*size), name), Size(*size), drawn, locale).draw()
     return cast(bytes, ElementTree.tostring(root, encoding="utf-8", xml_declaration=True))
 
 
-def _room(root: Element, size: Size) -> Element:
+def _room(root: Element, size: Size, name: str) -> Element:
     """Where a drawing goes. Programs that know no media queries see the wide one alone."""
     room = {"viewBox": f"0 0 {size.width} {size.height}", "width": "100%", "height": "100%"}
-    which = {"class": "wide"} if size.is_wide else {"class": "narrow", "display": "none"}
-    return SubElement(root, "svg", room | which)
+    hidden = {} if name == "wide" else {"display": "none"}
+    return SubElement(root, "svg", room | {"class": name} | hidden)
 
 
 def _hatching() -> Element:
@@ -157,7 +158,7 @@ class _Sheet:
         if self._drawn.kind == "line":
             self._root.append(marks.line(index, f"M{marks.short(x)} {marks.short(y)}h22"))
         if marks.has_dots(self._drawn):
-            self._root.append(marks.dot(index, x + (11 if self._drawn.kind == "line" else 6), y))
+            self._root.append(marks.dots(index, [(x + (11 if self._drawn.kind == "line" else 6), y)]))
         elif self._drawn.kind != "line":
             self._root.extend(marks.shape(index, f"M{marks.short(x)} {marks.short(y - 6)}h12v12h-12z"))
 
@@ -166,9 +167,10 @@ class _Sheet:
     def _pie(self, bottom: float) -> None:
         values = [float(value or 0) for value in self._drawn.series[0].values]
         if self._size.is_wide:
-            side = min(bottom - 16, 360)
-            self._place(marks.pie(values, int(side)), 40, 8)
-            self._slices(values, 40 + side + 48, 8 + side / 2 - 12 * (len(values) - 1), 24)
+            side = min(bottom - 16, 360, 0.4 * self._size.width)
+            top = (bottom - side) / 2
+            self._place(marks.pie(values, int(side)), 30, top)
+            self._slices(values, 30 + side + 40, top + side / 2 - 12 * (len(values) - 1), 24)
             return
         side = min(bottom - 20 * len(values) - 24, 260)
         self._place(marks.pie(values, int(side)), (self._size.width - side) / 2, 8)

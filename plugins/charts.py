@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 # ==== 1. CHARTS ==================================================================================================
 # Rows become points here, and points words: plugins/svg.py draws them. What no picture can hold is left out and said.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:locale
-# defines: KINDS MOST_ROWS MOST_POINTS MOST_SERIES Series Drawing Picture chart_of faults on_page picture drawing extremes
+# defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture chart_of faults on_page picture drawing extremes
 #          show_y
 
 KINDS = ("bar", "stacked", "line", "area", "pie", "scatter")
-MOST_ROWS, MOST_POINTS, MOST_SERIES = 20_000, 1000, 12  # that are read, and that are drawn
+MOST_ROWS, MOST_POINTS, MOST_BARS, MOST_SERIES = 20_000, 1000, 400, 12  # that are read, and that are drawn
 _ADDED = ("stacked", "area", "pie")  # what is left out of these is one series of its own: their parts make a whole
 _LARGEST = 1e100
 _NOT_IN_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
@@ -214,6 +214,7 @@ class _Points:
     def keep_first(self, count: int, notes: list[str]) -> None:
         """As many places along x as MOST_POINTS allow."""
         most = MOST_POINTS if self._kind == "scatter" else MOST_POINTS // max(count, 1)
+        most = min(most, MOST_BARS) if self._kind in ("bar", "stacked") else most  # narrower ones nobody tells apart
         if len(self._xs) > most:
             notes.append(str(self._locale.t("chart.first_points", n=most, all=len(self._xs))))
             self._xs = self._xs[:most]

@@ -190,9 +190,9 @@ def test_what_only_some_series_have_is_missing_in_the_others(kind: str, words: t
 def test_very_many_values_and_series_are_bounded_and_it_is_said() -> None:
     charts = app.plugin("charts")
     many, body = drawn("bar", [(f"value {n}", n) for n in range(3000)])
-    assert len(many.xs) == charts.MOST_POINTS
+    assert len(many.xs) == charts.MOST_BARS
     assert len(body) < 150_000
-    assert "The first 1,000 of 3,000 values are drawn." in texts(body)
+    assert "The first 400 of 3,000 values are drawn." in texts(body)
     lines, body = drawn("line", [(f"v{n % 10}", n, f"series {n}") for n in range(10_000)], series=True)
     assert [one.title for one in lines.series] == [f"series {n}" for n in range(9988, 10_000)]
     assert "The 12 greatest of 10,000 series are drawn." in texts(body)
