@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 # ==== 1. CHARTS ==================================================================================================
 # Rows become points here, and points words: plugins/svg.py draws them. What no picture can hold is left out and said.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:locale
-# defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture chart_of faults on_page picture drawing extremes
-#          show_y
+# defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture chart_of faults on_page picture
+#          drawing extremes show_y
 
 KINDS = ("bar", "stacked", "line", "area", "pie", "scatter")
 MOST_ROWS, MOST_POINTS, MOST_BARS, MOST_SERIES = 20_000, 1000, 400, 12  # that are read, and that are drawn

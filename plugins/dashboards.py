@@ -40,7 +40,7 @@ else:
 # A block has its own time, and so has the page. What is not there by then is left out, and the thread that still waits for
 # it goes on alone: a few such threads at most, and one for each thing that is read, so that what is slow is not asked for
 # again and again.
-# uses: ERRORS plugin:charts
+# uses: ERRORS
 # defines: Slow Reading
 
 _BLOCK_S, _PAGE_S = 3.0, 8.0
@@ -242,7 +242,6 @@ class _Page:
         return {"columns": heads, "table": rows, "has_more": bool(table.next) or len(columns) < len(table.columns)}
 
     def _chart(self, block: Block) -> dict[str, Any]:
-<<<<<<< HEAD
         """The picture of a view, with words that say what is in it."""
         table = cast(Table, self._read(block, _size=str(_CHARTED)).table)
         with closing(table):
@@ -251,15 +250,6 @@ class _Page:
         if picture is None:
             raise Forbidden("it has a column that is not there for this caller")
         return {"picture": picture}
-=======
-        table = cast(Table, self._read(block, _size=str(_MOST_TOLD)).table)  # which says whether it is there for this caller
-        table.close()
-        title = block.title or self._named[block.resource].title
-        found = app.plugin("charts").picture(self._exchange, block.address, title, table, block.params)
-        if found is None:
-            raise NotFound("the chart has a column that is not there for this reader")
-        return {"picture": found}
->>>>>>> ca806a2 (Charts fit half of a dashboard, too, and tell there in words what they show; a chart that its reader may not see is no block)
 
     def _value(self, block: Block) -> dict[str, Any]:
         """The only value of a view, or how many rows it has."""
