@@ -90,6 +90,28 @@ SHARED: Value = {
         },
         ("file",),
     ),
+    "LinkWish": _object(
+        {"link": _object(
+            {
+                "action": {"type": "string", "enum": ["read"]},
+                "expires": _TEXT | {"pattern": "^[1-9][0-9]{0,2}[dh]$", "description": "also a day or a date-time"},
+                "password": _TEXT | {"pattern": r"^\S.{4,998}\S$"},
+            },
+            ("expires",), additionalProperties=False,
+        )},
+        additionalProperties=False,
+    ),
+    "Link": _object(
+        {
+            "id": _TEXT, "address": _TEXT, "query": {"type": "object", "additionalProperties": _TEXT}, "action": _TEXT,
+            "created_at": _TEXT | {"format": "date-time"}, "expires_at": _or_null("string") | {"format": "date-time"},
+            "used_at": _or_null("string") | {"format": "date-time"}, "uses": _COUNT, "has_password": {"type": "boolean"},
+            "url": _TEXT | {"description": "what opens it, shown this once"},
+            "calendar_url": _TEXT | {"description": "of a view with a calendar: what calendar programs subscribe to"},
+        },
+        ("id", "address", "query", "action", "created_at", "expires_at", "used_at", "uses", "has_password", "url"),
+        description="a share link",
+    ),
     "DamagedValue": _object(
         {"item": _COUNT, "column": _TEXT, "detail": _TEXT}, description="of an item, counted from 0, what cannot be read"
     ),
@@ -680,7 +702,10 @@ class Description:
         also = [*(["Facets"] if facets else []), *(["Totals"] if totals else [])]
         params += _params(*_LISTING, *also) + asked_of(one["columns"], own)
         answers = _list_answer(page, ref(row), chart=one["chart"])
-        self.paths[base] = {"get": self._operation("list", "its rows", answers, params)}
+        made, wish = {"201": _answer("the link", _content(ref("Link")))}, _content(ref("LinkWish"))
+        must = [one for one in params if one["required"]]  # and whatever else the list may be asked
+        share = self._operation("share", "make a link to its rows", made, must, body=wish) | {"security": list(_SECURITY)}
+        self.paths[base] = {"get": self._operation("list", "its rows", answers, params), "post": share}
 
     def _people(self, one: Value, base: str) -> None:
         """The form that admin/people is: its records stand below it, and below each what can be done with a person."""
@@ -806,6 +831,8 @@ class Description:
             "201": _answer("the files that were stored", _content(ref("WrittenFiles"))),
             "207": _answer("items were stored, and errors tells of each that was not", _content(ref("UploadReport"))),
         }
+        sent, linked = form | _content(ref("LinkWish")), _content({"anyOf": [ref("WrittenFiles"), ref("Link")]})
+        into = uploaded | {"201": _answer("the files that were stored, or the link", linked)}
         entries = _list_answer("FileEntries", ref("FileEntry"))
         self.paths[base] = {
             "get": self._operation("list", "the top folder", entries, _params(*_PAGING)),
@@ -814,7 +841,7 @@ class Description:
         self.paths[f"{base}/{{path}}"] = {
             "parameters": [_parameter("path", _TEXT | {"maxLength": 255, "pattern": _NAME}, "path", _OF_PATHS)],
             "get": self._bytes("get", "a file, or the list of a folder"),
-            "post": self._operation("upload_into", "upload files into a folder", uploaded, body=form),
+            "post": self._operation("upload_into", "upload files into a folder, or make a link to a file", into, body=sent),
             "put": self._operation("write", "write a file", stored, _params(*_CHANGING), body=_BYTES),
             "delete": self._operation("delete", "delete a file", _GONE, _params(*_CHANGING)),
         }

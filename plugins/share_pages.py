@@ -127,7 +127,7 @@ def lines(exchange: Exchange, site: App, rows: list[Record]) -> list[SimpleNames
 def view(exchange: Exchange, site: App, response: Response) -> Answer:
     """The rows of a view: what its own page has, without what leads elsewhere."""
     way = pages.pages_of(exchange)
-    page = plugin("list_pages").shown(way, exchange, response) | {"choosing": ""}
+    page = plugin("list_pages").shown(way, exchange, response) | {"choosing": "", "script": None}
     body = way.render(exchange, "shared.tpl", page["title"], page, caller=_NO_CRUMBS)
     return cast(Answer, plugin("view_extras").tagged(exchange, pages.page_answer(200, body)))
 
@@ -135,6 +135,6 @@ def view(exchange: Exchange, site: App, response: Response) -> Answer:
 def locked(exchange: Exchange, status: int, error: str = "") -> Answer:
     """The page that asks for a password."""
     t = exchange.locale.t
-    page = {"title": t("links.locked"), "action": exchange.own_path, "error": t.said(error) if error else ""}
+    page = {"title": t("links.locked"), "action": exchange.own_path, "error": t.said(error).capitalize() if error else ""}
     body = pages.pages_of(exchange).render(exchange, "share_password.tpl", page["title"], page, caller=_NO_CRUMBS)
     return cast(Answer, pages.page_answer(status, body))

@@ -56,7 +56,7 @@
 %     if may_act:
       <td class="act">
 %       if entry.share_href:
-        <a class="button small" href="{{entry.share_href}}" aria-label="{{t("links.share", name=entry.name)}}">{{t("links.share_short")}}</a>
+        <a class="button share" href="{{entry.share_href}}" aria-label="{{t("links.share", name=entry.name)}}"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#share"/></svg></a>
 %       end
 %       if entry.may_delete:
 %         include('_delete.tpl', action=entry.delete_href, what=entry.name)

@@ -13,7 +13,9 @@
 </head>
 <body>
 <a class="skip" href="#main">{{t("frame.skip")}}</a>
-% if not embedded:
+% if embedded == "shared":
+<header class="top"><div class="brand"><svg class="mark" aria-hidden="true"><use href="{{static('icon.svg')}}#mark"/></svg> <bdi>{{site}}</bdi></div></header>
+% elif not embedded:
 <header class="top">
   <a class="brand" href="{{url('')}}"><svg class="mark" aria-hidden="true"><use href="{{static('icon.svg')}}#mark"/></svg> <bdi>{{site}}</bdi></a>
 {{!menu}}

@@ -293,7 +293,7 @@ def test_a_password_opens_its_own_link_for_a_while(site: Site, root: str) -> Non
     assert site.get(link).status == 403  # a program
     wrong = site.submit(link, {"password": "another"})
     assert wrong.status == 403
-    assert "the password is wrong" in wrong.text
+    assert "The password is wrong" in wrong.text
     assert not wrong["Set-Cookie"]
     right = site.submit(link, {"password": "a secret"})
     assert (right.status, right["Location"]) == (303, link)
