@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, cast
 import app
 from app import (
     Action,
-    BadRequest,
     Caller,
     Column,
     Condition,
@@ -41,7 +40,7 @@ _AT_ONCE = 100  # values that are looked up together
 _ROWS_AT_ONCE = 500
 _MOST_KNOWN = 10_000  # values that are remembered for one answer
 _MOST_MATCHES = 1_000  # records of the other form that a filter may select
-_MOST_OTHERS = 100  # … with ne
+_MOST_OTHERS = 400  # … to be left out
 _PEOPLE = "admin/people"
 _OF_PEOPLE = {"name": Column("name", "Name"), "email": Column("email", "Email", format="email")}
 
@@ -113,11 +112,13 @@ class Join:
         return [pair for pair in pairs if pair[0] is not None]
 
     def asked(self, one: Condition) -> list[Condition]:
-        """A condition on the column as conditions on the field. Raises BadRequest and TooLarge for what cannot be asked."""
-        form, is_not = self.form, one.op == "ne"
-        if one.op == "null" and one.value is True:
-            raise BadRequest(f"{self.name}__null=true cannot be asked of a column of another form: {self.field_name} can be")
-        inner = Condition(self.inner, "eq" if is_not else one.op, one.value)
+        """A condition on the column as conditions on the field: what is not so is what none of those that are so has. Raises
+        TooLarge if they are too many."""
+        form, is_null = self.form, one.op == "null" and one.value is True
+        is_not = is_null or one.op == "ne"
+        inner = Condition(self.inner, "null", False) if is_null else Condition(self.inner, one.op, one.value)
+        if one.op == "ne":
+            inner = inner._replace(op="eq")
         query = Query(form.table, (inner,), ("id",), _MOST_MATCHES, instants=form.instants)
         page = form.store.find(query)
         instant = self.inner in form.instants and one.op not in ("contains", "prefix")
