@@ -101,7 +101,7 @@ def invited(office: Server, person: Person, subject: str) -> None:
 def type_into(person: Person, name: str, text: str) -> None:
     control = person.see(f'form.filter [name="{name}"]')
     if not control.is_displayed():
-        person.see("form.filter details.narrow summary").click()
+        person.see("form.filter details > summary").click()
     control.clear()
     control.send_keys(text)
 
