@@ -111,6 +111,12 @@ def cells(person: Person) -> list[list[str]]:
     return [[one.text for one in row.find_elements(By.CSS_SELECTOR, "td")] for row in found]
 
 
+def counts(person: Person, rows: int) -> bool:
+    """Whether the list has so many rows. On a busy machine it may not say how many, as counting is given little time."""
+    said = person.see("p.count").text
+    return said == f"{rows} rows" if said else len(cells(person)) == min(rows, 50)
+
+
 def workbook(office: Server, person: Person, link: Any) -> Any:
     """What a link to a workbook brings, with the cookies of this person."""
     headers = {"Cookie": "; ".join(f"{one['name']}={one['value']}" for one in person.driver.get_cookies())}
@@ -143,7 +149,7 @@ def test_a_person_spends_an_hour_with_a_year_of_flights(
     type_into(person, "dep_delay__gte", "60")
     person.press(person.see("form.filter > .button"))
     rows = asked(office, f"select flight, dest, dep_delay {LATE} order by year, month, day")
-    assert f"{len(rows)} rows" in person.words
+    assert counts(person, len(rows))
     chips = [one.text for one in person.driver.find_elements(By.CSS_SELECTOR, ".chip bdi")]
     assert len(chips) == 2
     found = cells(person)
@@ -154,14 +160,10 @@ def test_a_person_spends_an_hour_with_a_year_of_flights(
     person.see("#saved-name").send_keys("Late to Honolulu")
     person.press(person.button("Save for me"))
     assert "Late to Honolulu" in person.see(".saved-tabs nav").text
-    person.see(".chip a")
     person.press(person.driver.find_elements(By.CSS_SELECTOR, ".chip a")[1])
-    assert (
-        f"{asked(office, LATE.join(['select count(*) ', '']).replace(' and dep_delay >= 60', ''))[0][0]} rows"
-        in person.words
-    )
+    assert counts(person, asked(office, f"select count(*) {OF_HAWAII}")[0][0])
     person.press(person.driver.find_element(By.LINK_TEXT, "Late to Honolulu"))
-    assert f"{len(rows)} rows" in person.words
+    assert counts(person, len(rows))
 
     book = workbook(office, person, person.driver.find_element(By.LINK_TEXT, "XLSX"))
     sheet = book.worksheets[0]
