@@ -9273,7 +9273,7 @@ _ASKED_FOR_LATE = (
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
-    *("several", "several_pages", "share_pages", "unfit", "waiting", "xlsx"),
+    *("several", "several_pages", "share_pages", "unfit", "view_extras", "waiting", "xlsx"),
 )
 
 

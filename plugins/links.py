@@ -15,11 +15,11 @@ from urllib.parse import parse_qsl, quote, urlencode
 from app import (
     CONVERTERS,
     LOG,
+    PEOPLE,
     Action,
     AppError,
     BadRequest,
     Caller,
-    Condition,
     Conflict,
     Delete,
     Exchange,
@@ -246,9 +246,14 @@ def end(site: Any, caller: Caller, id_: str, request_id: str) -> None:
 
 
 def expired(records: Records, now: float) -> list[Delete]:
-    """What removes links that are over."""
-    found = records.walk(Query(TABLE, (Condition("expires_at", "lte", now),)))
+    """What removes links that are over, and those whose person or token is there no more."""
+    found = (one for one in records.walk(Query(TABLE)) if not one.damage and _is_over(records, one.value, now))
     return [Delete(TABLE, one.key) for one in islice(found, 500)]
+
+
+def _is_over(records: Records, value: Value, now: float) -> bool:
+    made_by = ("_tokens", value["jti"]) if value["jti"] else (PEOPLE, value["subject"])
+    return value["expires_at"] <= now or records.get(*made_by) is None
 
 
 def row_of(row: Record) -> Value:

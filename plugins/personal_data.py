@@ -37,10 +37,10 @@ from app import (
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
-_STATE_TABLES = ("_tokens", "_sessions", "_links", "_filters")
-_NAMING = ("subject", "for", "created_by", "by")  # where what was made or changed names somebody
+_STATE_TABLES = ("_tokens", "_sessions", "_links", "_filters", "_shares")
+_NAMING = ("subject", "for", "created_by", "by", "made_by")  # where what was made or changed names somebody
 _KEPT = ("at", "action", "door", "outcome", "code", "request_id")  # of an entry that is erased
-_SECRETS = ("digest", "secret", "code")  # of rows: they are of no use to anybody, and prove who somebody is
+_SECRETS = ("digest", "secret", "code", "password")  # of rows: they are of no use to anybody, and prove who somebody is
 _MOST_WRITES = 100  # a commit
 _TRIES = 8  # to seal entries anew, while a server seals others
 
@@ -79,8 +79,8 @@ def _is_about(entry: Value, owned: Collection[tuple[str, str]]) -> bool:
 
 
 def exported(site: Any, subject: str) -> Iterator[Value]:
-    """Everything that the site holds of a person, each with its `kind`: person, token, session, link, record, comment, draft
-    and entry. Raises NotFound if there is nothing."""
+    """Everything that the site holds of a person, each with its `kind`: person, token, session, link, share, record,
+    comment, draft and entry. Raises NotFound if there is nothing."""
     count = 0
     for found in _everything(site, subject):
         count += 1

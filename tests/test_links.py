@@ -279,6 +279,9 @@ def test_links_that_are_over_are_swept(site: Site, root: str) -> None:
     app.plugin("sweeps").Sweeps({}, site.app.config).run(site.app, threading.Event())
     assert site.app.state.get("_shares", app.secret_digest(over[3:])) is None
     assert site.get(good).status == 200
+    lasting = made(site, "/views/numbers", signed_in(site, "bo"))
+    site.app.state.commit([app.Delete("_people", "bo")])
+    assert [one.key for one in app.plugin("links").expired(site.app.state, site.app.clock())] == [row_of(site, lasting).key]
 
 
 # ---- passwords

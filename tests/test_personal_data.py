@@ -49,13 +49,23 @@ def trail(tmp_path: Path) -> Trail:
         for other in ("ann", "bo"):
             whose = site.token(other, "forms/leave:*")
             site.create(f"forms/leave/records/{key}/comments", {"text": f"{other} says"}, by=whose)
+        share(site, subject, by)
     return made
+
+
+def share(site: Site, subject: str, by: str) -> None:
+    """A link of somebody, which was used."""
+    links = app.plugin("links")
+    caller = site.app.authority.identify(by)
+    request = links.place("views/leave", {}, "r", credential=by)
+    _, row = links.make(site.app, caller, request, links.wish_of({"expires": "7d"}, site.app.clock()))
+    links.Uses(site.app).note(row, "192.0.2.7", "r")
 
 
 def everything(site: Site) -> str:
     """All that is stored, as text: rows of every table, and the files."""
-    rows = [str(one) for table in ("_people", "_tokens", "_sessions", "_links", "_audit", "_comments", "leave") for one in
-            site.app.state.walk(Query(table))]  # fmt: skip
+    tables = ("_people", "_tokens", "_sessions", "_links", "_shares", "_audit", "_comments", "leave")
+    rows = [str(one) for table in tables for one in site.app.state.walk(Query(table))]
     files = [str(path) for path in (site.folder / "data/files").rglob("*")]
     return "\n".join([*rows, *files])
 
@@ -63,7 +73,7 @@ def everything(site: Site) -> str:
 def test_what_is_held_of_a_person_is_written_out(trail: Trail) -> None:
     found = list(personal.exported(trail.site.app, "ann"))
     kinds = [one["kind"] for one in found]
-    assert {"person", "token", "link", "record", "comment", "entry"} <= set(kinds)
+    assert {"person", "token", "link", "share", "record", "comment", "entry"} <= set(kinds)
     [record] = [one for one in found if one["kind"] == "record"]
     assert (record["form"], record["name"], record["created_by"]) == ("forms/leave", "ann is ill", "ann")
     entries = [one for one in found if one["kind"] == "entry"]
