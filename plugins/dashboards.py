@@ -46,7 +46,7 @@ else:
 _BLOCK_S, _PAGE_S = 3.0, 8.0
 _MOST_LATE = 8  # threads of a process that are left waiting
 _Answer = TypeVar("_Answer")
-_late: set[str] = set()  # what they read
+_late: dict[int, str] = {}  # what each of them reads
 _lock = threading.Lock()
 
 
@@ -66,29 +66,29 @@ class Reading:
         """What work() returns or raises. Raises Slow if it takes too long, or `key` is still waited for elsewhere."""
         patience = min(self._block_s, self._until - time.monotonic())
         with _lock:
-            if key in _late or len(_late) >= _MOST_LATE or patience <= 0:
+            if key in _late.values() or len(_late) >= _MOST_LATE or patience <= 0:
                 raise Slow("it was not there in time")
         found = list[Any]()
-        thread = threading.Thread(target=self._run, args=(key, work, found), name="block", daemon=True)
+        thread = threading.Thread(target=self._run, args=(work, found), name="block", daemon=True)
         thread.start()
         thread.join(patience)
         with _lock:
             if not found:
-                _late.add(key)
+                _late[id(found)] = key
                 raise Slow(f"it was not there within {patience:.1f} seconds")
         is_good, answer = found[0]
         if not is_good:
             raise answer
         return cast(_Answer, answer)
 
-    def _run(self, key: str, work: Callable[[], Any], found: list[Any]) -> None:
+    def _run(self, work: Callable[[], Any], found: list[Any]) -> None:
         try:
             done: tuple[bool, Any] = (True, work())
         except BaseException as error:  # raised again by the thread that asked
             done = (False, error)
         with _lock:
             found.append(done)
-            _late.discard(key)
+            _late.pop(id(found), None)
 
 
 # ==== 2. BLOCKS ==================================================================================================
