@@ -61,6 +61,7 @@ class _Asked:
         self.again, self.here, self.locale = again(exchange, known, page), exchange.inner, exchange.locale
         self.by_name = {column.name: column for column in known}
         self._found: list[Asking] | None = None
+        self.key = self.here, self.locale.lang, tuple([(one.name, one.title, one.type, one.format) for one in known])
 
     def _link(self, **changed: str | None) -> str:
         return self.exchange.url(self.here, **{**self.again, **changed})
@@ -72,7 +73,11 @@ class _Asked:
         wanted = list_columns.chosen(text, [*self.by_name, "id", "version", "created_by", "updated_by"])
         return [self.by_name[name] for name in wanted if name in self.by_name] or list(self.known)
 
-    def heading(self, column: Column) -> SimpleNamespace:
+    def headings(self, columns: Sequence[Column]) -> list[SimpleNamespace]:
+        """The heads of the columns that are shown."""
+        return list(self._kept("headings", False, lambda: [self._heading(column) for column in columns]))
+
+    def _heading(self, column: Column) -> SimpleNamespace:
         """The head of a column: pressed once it sorts, pressed again it turns the order, and then lets go of it."""
         name, sort = column.name, self.again.get("_sort", "")
         turned = {name: "-" + name, "-" + name: None}.get(sort, name)
@@ -124,18 +129,17 @@ class _Asked:
         """The HTML of the controls of the columns, the parameters that they say, and whether they are few."""
         if self.page.get("search") is None or (self.page.get("build") and not self.page.get("asks")):
             return "", set(), False
-        key = (self.here, self.locale.lang, tuple((one.name, one.title, one.type, one.format) for one in self.known))
         form = self.page.get("form") or getattr(self.page.get("view"), "source", None)
         form = form if isinstance(form, Form) else None
         changes = bool(form and form.looked_up) or bool(wrong)
-        made = self._kept(key, changes, lambda: self._made(form, response, wrong))
+        made = self._kept("asking", changes, lambda: self._made(form, response, wrong))
         return cast("tuple[str, set[str], bool]", made)
 
-    def _kept(self, key: Any, changes: bool, make: Callable[[], Any]) -> Any:
+    def _kept(self, part: str, changes: bool, make: Callable[[], Any]) -> Any:
         """What make() makes of a list that is not narrowed, made once unless it `changes`."""
-        kept = self.way.kept
         if self.again or changes:
             return make()
+        kept, key = self.way.kept, (part, *self.key)
         if key not in kept:
             if len(kept) >= _MOST_KEPT:
                 kept.clear()
@@ -212,13 +216,12 @@ class _Asked:
         if self.page.get("build"):
             return {"sizes": {}, "size": 0, "choosing": ""}
         size = int(self.again.get("_size", "50"))
-        sizes = {one: self._link(_size=None if one == 50 else str(one)) for one in sorted({*_SIZES, size})}
+        sizes = self._kept("sizes", False, lambda: {one: self._link(_size=_text_of(one)) for one in sorted({*_SIZES, size})})
         return {"sizes": sizes, "size": size, "choosing": self._choosing(columns) if len(self.known) > 1 else ""}
 
     def _choosing(self, columns: Sequence[Column]) -> str:
         """The HTML of what chooses the columns."""
-        key = "", self.here, self.locale.lang, tuple((one.name, one.title) for one in self.known)
-        return str(self._kept(key, False, lambda: self.way.part("_columns.tpl", {
+        return str(self._kept("columns", False, lambda: self.way.part("_columns.tpl", {
             "columns": self._choices(columns), "hidden": self._but_columns(), "t": self.locale.t,
             "action": self.exchange.url(self.here),
             "all_href": self._link(**{list_columns.NAME: None}) if list_columns.NAME in self.again else "",
@@ -244,6 +247,11 @@ class _Asked:
             title = self.locale.heading(one)
             found.append(SimpleNamespace(name=one.name, title=title, shown=is_shown, up=up, down=down))
         return found
+
+
+def _text_of(size: int) -> str | None:
+    """A page's size in an address; None for the usual one."""
+    return None if size == _SIZES[0] else str(size)
 
 
 def _nothing(name: str) -> None:
@@ -298,7 +306,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     columns = asked.columns()
     moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
     boxes = app.plugin("several_pages").Boxes(exchange, response) if is_records else None
-    headings = [asked.heading(column) for column in columns]
+    headings = asked.headings(columns)
     if moves and moves.are_there:
         heading = SimpleNamespace(title=exchange.locale.t("moves.column"), numeric=False, sort_href="", sorted="")
         headings.insert(moves.after(columns), heading)
