@@ -66,8 +66,13 @@ def answer(view: View, request: Request, table: Table) -> None:
     asked = request.params.get("_totals", "0")
     if asked not in ("0", "1"):
         raise BadRequest("_totals must be 0 or 1")
-    if asked == "1" and not request.whole:
+    if asked != "1" or request.whole:
+        return
+    try:
         table.facts = {**table.facts, "totals": totals_of(view, request, table.columns)}
+    except _TOO_LONG:
+        if not request.page:  # which says so
+            raise
 
 
 def totals_of(view: View, request: Request, columns: Sequence[Column], within_s: float | None = None) -> Value:
@@ -153,10 +158,20 @@ def below(exchange: Exchange, response: Response, columns: Sequence[Column]) -> 
     none = {"totals": "", "no_totals": ""}
     if not isinstance(view, View) or not any(one.total for one in columns) or response.page.get("faults"):
         return none
-    found = table.facts.get("totals") or _soon(view, cast(Request, request), columns)
+    is_asked = exchange.query.get("_totals") == "1"
+    found = table.facts.get("totals") if is_asked else _soon(view, cast(Request, request), columns)
     if found is None:
-        return none | {"no_totals": str(exchange.locale.t("totals.too_long"))}
+        return none | {"no_totals": _refused(exchange, is_asked)}
     return none | {"totals": _html(exchange.locale, columns, found)}
+
+
+def _refused(exchange: Exchange, is_asked: bool) -> str:
+    """Why a page has no totals, as HTML; they can be waited for."""
+    t = exchange.locale.t
+    if is_asked:
+        return str(escape(t("totals.too_long")))
+    href = exchange.url(exchange.inner, **{**exchange.query, "_totals": "1"})
+    return str(t.html("totals.later", add=t.link(href, t("totals.add"))))
 
 
 def _soon(view: View, request: Request, columns: Sequence[Column]) -> Value | None:
