@@ -78,6 +78,8 @@ title = "Squares, drawn"
 provider = "main"
 sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 30) select i, i * i as square from n"
 chart = { kind = "line", x = "i", y = "square" }
+columns.i = { link = "views/drawn?i={i}", badge = { 2 = "bad", 3 = "good", 4 = "warn" } }
+columns.square = { format = "money:EUR", total = "sum" }
 [apps.people]
 title = "الموارد البشرية"
 note = "طلبات الإجازة وما يتصل بها"

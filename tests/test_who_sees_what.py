@@ -66,7 +66,7 @@ facets = ["who", "salary", "remark"]
 chart = { kind = "pie", x = "who", y = "days" }
 [views.few]
 from = "forms/leave"
-columns = { who = {}, salary = {} }
+columns = { who = { link = "views/all?_q={salary}{remark}" }, salary = { total = "sum", format = "number:0" } }
 chart = { kind = "bar", x = "who", y = "salary" }
 [views.groups]
 from = "forms/leave"
@@ -120,6 +120,7 @@ ASKED = (
     "_sort=salary", "_sort=-remark", "_sort=-who&_size=1", "who__prefix=Ber", "created_by=bo", "created_by__ne=ann",
     "_facets=1", "_facets=1&_q=BERTHA", "_edit=1", "_unfit=1", "remark__null=false", "verdict__null=false",
     "salary=5&remark=x&who=y", "whose.salary__gt=1", "whose.who__prefix=Ber", "_sort=-whose.salary", "paid__gt=1",
+    "_totals=1",
 )  # fmt: skip
 # Addresses of their own that tell of records, with what is asked there; and those that tell of none.
 OWN = {
