@@ -100,7 +100,7 @@ def _with_ids(exchange: Exchange, view: View, response: Response) -> Table:
     """The rows that were read, those of records with their ids."""
     table, form, request = cast(Table, response.table), view.source, response.page["request"]
     known = {one.name for one in table.columns}
-    if not isinstance(form, Form) or view.config.group_by or "id" in known or "_columns" in request.params:
+    if not isinstance(form, Form) or getattr(view, "is_grouped", False) or "id" in known or "_columns" in request.params:
         return table
     table.close()
     seen = copy(view.seen_by(response.caller))
