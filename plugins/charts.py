@@ -29,7 +29,16 @@ _NOT_IN_XML = re.compile("[\x00-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _LONGEST = 40  # letters of a label
 _NUMBERS = frozenset((int, float, Decimal))
-_OF_TABLE = ("_next", "_size", "_count", "_for", "_facets", "_totals")  # what is asked of the table alone
+_OF_TABLE = (
+    "_next",
+    "_size",
+    "_count",
+    "_for",
+    "_facets",
+    "_totals",
+    "_columns",
+    "_prev",
+)  # what is asked of the table alone
 _MEASURES = ("count", "sum", "avg", "min", "max")
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, cast
 
 import app
-from app import Answer, Conditions, Exchange, Forbidden, Format, NotAcceptable, Response, Table
+from app import Answer, BadRequest, Conditions, Exchange, Forbidden, Format, NotAcceptable, Response, Table
 
 if TYPE_CHECKING:
     from plugins import charts
@@ -40,6 +40,7 @@ class SvgPicture(Format):
                 table.close()
             raise NotAcceptable("there is no picture of this: a view has one if its chart is declared")
         try:
+            _check_columns(chart, table, exchange.query)
             body = _pictured(chart, table, str(response.page.get("title", "")), exchange.locale)
         finally:
             table.close()
@@ -55,9 +56,15 @@ class SvgPicture(Format):
         return Answer(200, headers, body)
 
 
-def _pictured(chart: app.Value, table: Table, title: str, locale: Locale) -> bytes:
+def _check_columns(chart: app.Value, table: Table, asked: Mapping[str, str]) -> None:
+    """Raises Forbidden if a column of the chart is not there for the caller, and BadRequest if the caller left it out."""
     missing = {chart["x"], chart["y"], chart.get("series") or chart["x"]} - {one.name for one in table.columns}
+    if missing and asked.get("_columns"):
+        raise BadRequest(f"_columns leaves out {min(missing)}, which this chart shows: ask for it without _columns")
     if missing:
         raise Forbidden(f"this chart shows the column {min(missing)}, which is not among those that you may read")
+
+
+def _pictured(chart: app.Value, table: Table, title: str, locale: Locale) -> bytes:
     drawn = charts.drawing(chart, table.columns, table.rows, locale)
     return cast(bytes, app.plugin("chart_sheet").picture_of(drawn, title, locale))

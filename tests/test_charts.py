@@ -117,6 +117,9 @@ def test_the_picture_has_the_filters_and_the_rights_of_whoever_asks(site: Site, 
     assert site.get("/views/margins.svg", root).status == 200
     refused = site.get("/views/margins.svg", site.token(*MEMBER))
     assert refused.status == 403
+    less = site.get("/views/bar.svg?_columns=month", root)
+    assert (less.status, "_columns leaves out amount" in less.json["detail"]) == (400, True)
+    assert '/views/bar.svg"' in site.get("/views/bar?_columns=month", root, **PAGE).text
     assert "margin" in refused.json["detail"]
 
 
