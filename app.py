@@ -9274,6 +9274,7 @@ _ASKED_FOR_LATE = (
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
     *("several", "several_pages", "share_pages", "unfit", "view_extras", "waiting", "xlsx"),
+    *("app_home", "app_pages", "dashboards", "template_faults"),
 )
 
 
