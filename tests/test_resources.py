@@ -1271,7 +1271,7 @@ def test_date_times_are_filtered_as_moments_and_stay_as_they_were_sent(site: Sit
 
 
 def test_a_filter_by_what_is_no_date_time_says_what_to_write(site: Site) -> None:
-    for text in ("2026-11-23", "2026-11-23T08:00:00", "soon", "", "2026-02-30T08:00:00Z"):
+    for text in ("2026-02-30", "2026-02-30T08:00", "soon", "08:00", "2026-02-30T08:00:00Z"):
         for address in (f"forms/leave/records?at__gte={text}", f"admin/audit?at__gte={text}"):
             with pytest.raises(BadRequest, match="at must be a date and time with an offset, such as 2026-11-23T08:30:00Z"):
                 site.read(address)
