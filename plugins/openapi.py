@@ -389,6 +389,7 @@ _PARAMETERS = {
     "Count": _parameter("_count", _FLAG, words="1 adds count, the rows in all"),
     "Facets": _parameter("_facets", _FLAG, words="1 adds facets, how many rows have which value"),
     "Totals": _parameter("_totals", _FLAG, words="1 adds totals, what the rows come to"),
+    "Columns": _parameter("_columns", _TEXT, words="these columns alone, in this order, with commas between them"),
     "For": _parameter("_for", _TEXT | {"const": "excel"}, words="CSV that a spreadsheet opens as it is"),
     "IfMatch": _parameter("If-Match", _ETAGS, "header", "only if it still has this ETag"),
     "IfNoneMatch": _parameter("If-None-Match", _ETAGS, "header", "only if it has none of these ETags; * if it is not there"),
@@ -416,7 +417,7 @@ _IMPORT_TEXTS = {
     "encoding": "utf-8, utf-16 or cp1252", "separator": "of CSV: a comma, a semicolon, a bar or the word tab",
 }  # fmt: skip
 _PAGING = ("Size", "Next", "For")
-_LISTING = (*_PAGING, "Search", "Count")
+_LISTING = (*_PAGING, "Search", "Count", "Columns")
 _CHANGING = ("IfMatch", "IfNoneMatch", "IdempotencyKey")
 _BYTES = _content(_BINARY, "application/octet-stream")
 _ANY_BYTES = _BYTES | {"*/*": {"schema": {}}}

@@ -139,7 +139,7 @@ def seen(visitor: Visitor, record: str) -> dict[str, Any]:
     for path in PAGES:
         answer = visitor.get(path, PAGE if "." not in path else {})
         assert answer.status == 200, (path, answer.text)
-        found[path] = answer.text
+        found[path] = answer.text.replace(visitor.base_url, "")
     answer = visitor.get(record)
     found["record"] = (answer.headers["ETag"], answer.data)
     found["note"] = visitor.get("/" + answer.data["note"]["address"]).body
