@@ -425,7 +425,7 @@ def test_the_page_is_gone_through_by_keys(site: Server, person: Person) -> None:
     press(person, Keys.TAB)
     press(person, Keys.ENTER)
     press(person, Keys.TAB)
-    assert person.driver.switch_to.active_element == person.see("main a, main input, main button")
+    assert person.driver.switch_to.active_element == person.see("main :is(a, input, button, summary)")
 
 
 def test_the_menu_and_the_search_answer_to_keys(site: Server, person: Person) -> None:
