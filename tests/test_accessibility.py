@@ -247,7 +247,7 @@ LOOKS = (  # width and height, colours, folded up or opened, by which rules; of 
 # What lies over others when it is opened is left folded, unless a phone shows it in the row.
 OPEN = """
 const [isOpen, isWide] = arguments;
-const lies = (one) => one.matches(".saved-tabs *") || (isWide && one.matches(".more"));
+const lies = (one) => one.matches(".saved-tabs *") || (isWide && one.matches(".more, .pick, .columns"));
 for (const one of document.querySelectorAll("details")) one.open = isOpen && !lies(one);
 """
 
