@@ -38,21 +38,21 @@ from app import (
     split_path,
 )
 
-links = plugin("links")
+links, list_columns, reading = map(plugin, ("links", "list_columns", "reading"))
 
 # ==== 1. DOOR ====================================================================================================
 # Nobody signs in here. A file goes out as files do, a view as a page without the site's menus, or in another format by its
 # suffix. The page of a password takes tries as slowly as the page for signing in. No answer says where a code came from,
 # and no search engine is to keep one.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:links plugin:passwords plugin:refusals
-#          plugin:share_pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:links plugin:list_columns plugin:passwords
+#          plugin:reading plugin:refusals plugin:share_pages
 # defines: Route:share Share asked_for has_calendar
 
 _LOCKED = "this link has a password: send it in a form, as the field password"
 _OPEN_S = 43_200  # for so long a browser that knows the password is not asked again
 _COOKIE = "satchel_share_"
 _MOST_BYTES = 65536
-_OF_PAGES = ("_next", "_prev", "_sort", "_size", "_for")  # what may be asked of a view beside what its link keeps
+_OF_PAGES = ("_next", "_prev", "_sort", "_size", "_totals", "_for")  # what may be asked of a view beside what its link keeps
 _HEADERS = [("Referrer-Policy", "no-referrer"), ("X-Robots-Tag", "noindex, nofollow")]
 
 
@@ -112,7 +112,24 @@ class Share(Route):
         if response.content:
             return send_content(exchange, response.content)
         exchange.resource = row.value["address"]  # what formats say of a view
+        if kept := row.value["query"].get(list_columns.NAME):
+            _keep(kept, cast(Table, response.table), exchange.query.get("_sort", ""))
         return _table(exchange, site, response)
+
+
+def _keep(text: str, table: Table, sort: str) -> None:
+    """Leaves of a page only the columns that its link keeps, and no link made of others. Raises BadRequest for an order by
+    another one, which would tell of it."""
+    try:
+        names = list_columns.chosen(text, [one.name for one in table.columns])
+        if others := {one.removeprefix("-") for one in sort.split(",") if one} - {*names}:
+            raise BadRequest(f"_sort names {min(others)!r}, which is no column of this link")
+    except BadRequest:
+        table.close()
+        raise
+    known = {one.name: one for one in table.columns}
+    kept = [known[name] for name in names]
+    table.columns = tuple(one if {*reading.places(one.link)} <= {*names} else one._replace(link="") for one in kept)
 
 
 def _table(exchange: Exchange, site: App, response: Response) -> Answer:

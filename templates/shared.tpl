@@ -38,7 +38,7 @@
 </table>
 </div>
 %   if page.no_totals:
-<p class="no-totals">{{page.no_totals}}</p>
+<p class="no-totals">{{!page.no_totals}}</p>
 %   end
 % else:
 <div class="empty"><p>{{page.empty}}</p></div>

@@ -129,6 +129,19 @@ def test_a_link_shows_no_more_than_its_maker_sees_and_hides_what_a_role_alone_le
     assert "4711" in site.get(full + ".csv").text
 
 
+def test_a_link_to_some_columns_tells_of_no_others(site: Site, root: str) -> None:
+    for who, salary in (("ann", 4711), ("cy", 4712)):
+        site.send("/forms/pay", {"who": who, "salary": salary}, root)
+    hr = site.token("views/pay:read", roles=["hr"], subject="dee")
+    some = made(site, "/views/pay?_columns=who", hr)
+    for ending in ("", ".csv", ".json"):
+        reply = site.ask("GET", some + ending, None, PAGE)
+        assert (reply.status, "ann" in reply.text, "alary" in reply.text, "471" in reply.text) == (200, True, False, False)
+        assert site.ask("GET", f"{some}{ending}?_sort=-who", None, PAGE).status == 200
+        assert site.ask("GET", f"{some}{ending}?_sort=-salary&_size=1", None, PAGE).status == 400
+    assert "471" in site.ask("GET", made(site, "/views/pay", hr), None, PAGE).text
+
+
 def test_a_site_below_a_prefix_makes_links_below_it(tmp_path: Path) -> None:
     site = Site(tmp_path, prefix="/ops")
     root = site.token("**:*")
