@@ -27,6 +27,7 @@ from app import (
     Unauthenticated,
     UnsupportedMedia,
     Value,
+    check_text,
     dump_json,
     json_answer,
     load_json,
@@ -138,9 +139,12 @@ def _revision(exchange: Exchange) -> str:
 
 def _message(exchange: Exchange) -> Json:
     try:
-        return load_json(b"".join(exchange.body.bounded(exchange.door.config.max_body_bytes)))
+        message = load_json(b"".join(exchange.body.bounded(exchange.door.config.max_body_bytes)))
     except BadRequest as error:
         raise RpcError(_PARSE, error.message) from error
+    if wrong := check_text(dump_json(message)):
+        raise RpcError(_PARSE, f"the message {wrong}")
+    return message
 
 
 def _failed(id_: Json, error: RpcError) -> Value:

@@ -39,6 +39,7 @@ from app import (
     SignInNeeded,
     Update,
     Value,
+    check_text,
     dump_json,
     json_answer,
     line_problem,
@@ -203,7 +204,7 @@ class _Work:
             faults.append(
                 Fault("/list", "list", "must be the address of a list that you may open, such as forms/leave/records")
             )
-        if not isinstance(query, str) or len(query) > _LONGEST_QUERY:
+        if not isinstance(query, str) or len(query) > _LONGEST_QUERY or check_text(query):
             faults.append(Fault("/query", "query", f"must be a text of at most {_LONGEST_QUERY:,} characters"))
         elif not (query := urlencode(pairs_of(query))):
             faults.append(Fault("/query", "query", "asks for nothing: filter or sort the list first"))

@@ -22,6 +22,7 @@ from app import (
     SignInNeeded,
     Unavailable,
     Value,
+    is_key,
     member_pointer,
     nearest,
     no_params,
@@ -166,7 +167,7 @@ def _rows(given: Any) -> tuple[list[Row], list[Fault]]:
         row = one if isinstance(one, dict) else {"id": one}
         key, version = row.get("id"), row.get("version", "")
         is_version = version == "" or (type(version) is int and version > 0)
-        if not row.keys() <= {"id", "version"} or not isinstance(key, str) or not key or not is_version:
+        if not row.keys() <= {"id", "version"} or not isinstance(key, str) or not is_key(key) or not is_version:
             faults.append(Fault(f"/rows/{at}", "type", _ROW))
         else:
             rows.setdefault(key, Row(key, str(version)))

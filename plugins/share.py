@@ -38,14 +38,13 @@ from app import (
     split_path,
 )
 
-links, list_columns, reading = map(plugin, ("links", "list_columns", "reading"))
+links, list_columns, reading = plugin("links"), plugin("list_columns"), plugin("reading")
 
 # ==== 1. DOOR ====================================================================================================
 # Nobody signs in here. A file goes out as files do, a view as a page without the site's menus, or in another format by its
 # suffix. The page of a password takes tries as slowly as the page for signing in. No answer says where a code came from,
 # and no search engine is to keep one.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:links plugin:list_columns plugin:passwords
-#          plugin:reading plugin:refusals plugin:share_pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:share_pages
 # defines: Route:share Share asked_for has_calendar
 
 _LOCKED = "this link has a password: send it in a form, as the field password"

@@ -126,7 +126,8 @@ def request(method: str = "ping", **more: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("body", "status", "code"),
     [
-        ('{"jsonrpc": "2.0",', 400, -32700), ("7", 400, -32600), ({"id": 1, "method": "ping"}, 400, -32600),
+        ('{"jsonrpc": "2.0",', 400, -32700), (r'{"jsonrpc": "2.0", "id": "\ud800", "method": "ping"}', 400, -32700),
+        ("7", 400, -32600), ({"id": 1, "method": "ping"}, 400, -32600),
         ({"jsonrpc": "2.0", "id": 1}, 400, -32600), (request(id=None), 400, -32600), (request(id=True), 400, -32600),
         (request(method=7), 400, -32600), (request(params=[1]), 200, -32602), (request("tools/none"), 200, -32601),
         (request("tools/call", params={"name": "none"}), 200, -32602), (request("tools/call"), 200, -32602),

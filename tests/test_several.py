@@ -314,7 +314,7 @@ def test_programs_read_what_became_of_each_row(office: Office) -> None:
     facts = office.site.get("/forms/leave/several", office.hr).json
     assert facts == {"do": ["move", "delete"], "most_rows": 1000}
     for wrong, place in (
-        ({"do": "x"}, "/do"), ({"rows": []}, "/rows"), ({"rows": [5]}, "/rows/0"),
+        ({"do": "x"}, "/do"), ({"rows": []}, "/rows"), ({"rows": [5]}, "/rows/0"), ({"rows": ["\ud800"]}, "/rows/0"),
         ({"rows": [{"id": "x", "v": 1}]}, "/rows/0"),
         ({"to": None}, "/to"), ({"to": 5}, "/to"), ({"comment": 5}, "/comment"), ({"more": 1}, "/more"),
         ({"do": "delete"}, "/to"), ({"rows": [{"id": "x", "version": "1"}]}, "/rows/0"),
