@@ -138,6 +138,7 @@ class SignIn(Route):
             own = known.partition(" ")[2] == subject
             tries = [f"browser {known}"] if own else [*tries, f"subject {subject}"]
             known = known if own else f"{secrets.token_urlsafe(16)} {subject}"
+        found: tuple[str, int]
         sign_in = partial(site.office.sign_in, secret, exchange.id, exchange.client, f"Session {exchange.session}")
         if subject:
             with site.office.throttle.reserved(*tries):
