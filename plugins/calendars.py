@@ -13,9 +13,11 @@ from typing import cast
 from app import (
     Answer,
     App,
+    BadRequest,
     Column,
     Exchange,
     Fault,
+    Forbidden,
     Form,
     Format,
     Json,
@@ -90,6 +92,7 @@ class Ics(Format):
                 response.table.close()
             return None
         with closing(_with_ids(exchange, view, response)) as table:
+            _check_columns(view, table, response)
             body = b"".join(folded(line) for line in _calendar(exchange, view, table))
         name = view.name
         headers = [("Content-Type", self.media), ("Content-Disposition", f'attachment; filename="{name}.ics"')]
@@ -108,11 +111,22 @@ def _with_ids(exchange: Exchange, view: View, response: Response) -> Table:
     return seen.rows(request)
 
 
+def _check_columns(view: View, table: Table, response: Response) -> None:
+    """Raises BadRequest if the caller left out a column that the calendar names, Forbidden if it is not there for the
+    caller, and Unsupported if the rows have none of this name."""
+    named = [name for name in view.config.calendar.values() if name is not None]
+    missing = next((name for name in named if name not in {one.name for one in table.columns}), "")
+    if missing and response.page["request"].params.get("_columns"):
+        raise BadRequest(f"_columns leaves out {missing}, which this calendar shows: ask for it without _columns")
+    if missing and isinstance(view.source, Form):
+        raise Forbidden(f"this calendar shows the column {missing}, which is not among those that you may read")
+    if missing:
+        raise Unsupported(f"the calendar of views/{view.name} names {missing!r}, which is no column of its rows")
+
+
 def _calendar(exchange: Exchange, view: View, table: Table) -> Iterator[str]:
     """The lines of the calendar, not folded yet."""
     columns, config = {one.name: one for one in table.columns}, view.config.calendar
-    if missing := [name for name in config.values() if name is not None and name not in columns]:
-        raise Unsupported(f"the calendar of views/{view.name} names {missing[0]!r}, which is no column of its rows")
     title, zone, left_out, entries = columns[config["title"]], _zone(exchange), 0, 0
     name = exchange.door.host.languages.shown(exchange.locale)[exchange.resource].title
     yield from ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Satchel//EN", "CALSCALE:GREGORIAN")

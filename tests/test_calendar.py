@@ -24,11 +24,15 @@ from  = { type = "string", format = "date" }
 until = { type = "string", format = "date" }
 at    = { type = "string", format = "date-time" }
 kind  = { type = "string", oneOf = [{ const = "t", title = "Training; in-house" }] }
+kept  = { type = "string", read_by = "staff" }
 [views.trips]
 title = "Trips, all"
 from = "forms/trip"
 columns = { what = {}, from = {}, until = {} }
 calendar = { start = "from", end = "until", title = "what" }
+[views.kept]
+from = "forms/trip"
+calendar = { start = "from", title = "kept" }
 [views.moments]
 from = "forms/trip"
 calendar = { start = "at", title = "kind" }
@@ -150,6 +154,11 @@ def test_only_views_that_declare_a_calendar_have_one(site: Site, root: str) -> N
     reply = site.get("/views/lost.ics", root)
     assert reply.status == 501
     assert "'b', which is no column" in reply.text
+    left_out = site.get("/views/trips.ics?_columns=what,from", root)
+    assert (left_out.status, "_columns leaves out until" in left_out.text) == (400, True)
+    assert site.get("/views/kept.ics", root).status == 200
+    hidden = site.get("/views/kept.ics", site.token("views/kept:read"))
+    assert (hidden.status, "the column kept" in hidden.text) == (403, True)
     assert site.get("/views/trips.ics").status == 401
     assert site.get("/views/trips.ics?x=1", root).status == 400
 
