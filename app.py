@@ -6966,7 +6966,7 @@ class View(Resource):
         try:
             table = self.rows(request)
         except BadRequest as error:
-            if not (request.page and error.faults):
+            if not (request.page and error.faults) or error.faults[0].code == "filter":  # which its control says
                 raise
             table, page["faults"] = Table((), []), error.faults  # the filter, to be filled in or mended
         plugin("totals").answer(self, request, table)

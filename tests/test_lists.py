@@ -158,6 +158,18 @@ def test_a_wrong_value_is_said_beside_its_control(site: Site, staff: str, query:
     assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/" + query.partition("=")[0])
 
 
+@pytest.mark.parametrize(
+    ("query", "field"), [("trips?days__gte=x", "Days"), ("raw?day__gte=soon", "Day"), ("raw?least=x", "Least")]
+)
+def test_a_wrong_value_keeps_the_controls_of_a_view(site: Site, staff: str, query: str, field: str) -> None:
+    shown = page(site, f"/views/{query}&_size=7", staff)
+    assert shown.status == 400
+    [place] = re.findall(rf'<a href="#([^"]*)">{field} ', shown.text)
+    name, _, text = query.partition("?")[2].partition("=")
+    assert re.search(rf'<input[^>]* id="{place}"[^>]* name="{name}"[^>]* value="{text}"', shown.text)
+    assert 'class="error"' in shown.text
+
+
 def test_several_wrong_values_are_all_said(site: Site, staff: str) -> None:
     shown = page(site, "/forms/trip/records?days__gte=x&seats__lte=y", staff)
     assert shown.status == 400
