@@ -18,6 +18,7 @@ from app import (
     Action,
     AppError,
     AppPage,
+    BadRequest,
     Caller,
     Exchange,
     Forbidden,
@@ -29,6 +30,7 @@ from app import (
     Table,
     Unauthenticated,
     Value,
+    View,
 )
 
 if TYPE_CHECKING:
@@ -185,6 +187,13 @@ def _run_of_numbers(blocks: Sequence[SimpleNamespace]) -> Iterator[SimpleNamespa
         yield one
 
 
+def _check_columns(table: Table) -> None:
+    """Raises Forbidden if a view has no columns for its reader: what is left of it would say what is not so, such as 0."""
+    if not table.columns:
+        table.close()
+        raise Forbidden("it has no column that is there for this caller")
+
+
 class _Page:
     """Makes the blocks of a page, one after the other."""
 
@@ -211,9 +220,20 @@ class _Page:
         except (Forbidden, Unauthenticated):
             return None
         except Exception as error:
+            if isinstance(error, BadRequest) and self._asks_for_hidden(block):
+                return None
             found |= {"kind": "failed", "said": self._words(block, error), "again_href": self._exchange.own_address}
             found["title"] = title or self._t("block.text")
         return SimpleNamespace(**found)
+
+    def _asks_for_hidden(self, block: Block) -> bool:
+        """Whether it narrows or orders a view by a column that is not there for this caller."""
+        view = self._named[block.resource]
+        if not isinstance(view, View):
+            return False
+        hidden = {one.name for one in view.columns} - {one.name for one in view.seen_by(self._scope.caller).columns}
+        order = [one.removeprefix("-") for one in block.params.get("_sort", "").split(",")]
+        return not hidden.isdisjoint([*order, *(name.partition("__")[0] for name in block.params)])
 
     def _words(self, block: Block, error: Exception) -> str:
         """What a person is told of a block that failed; the log has why."""
@@ -234,6 +254,7 @@ class _Page:
     def _view(self, block: Block) -> dict[str, Any]:
         limit = min(block.limit, MOST_ROWS)
         table = cast(Table, self._read(block, _size=str(limit)).table)
+        _check_columns(table)
         columns = table.columns[:_MOST_COLUMNS]
         with closing(table):
             rows = cells.Rows(columns, list(table.rows), self._exchange.locale, self._exchange.url)
@@ -262,6 +283,7 @@ class _Page:
                 return table, rows, None if is_value else table.size()
 
         table, rows, count = self._reading.read(f"{block.address} {sorted(block.params.items())} #", work)
+        _check_columns(table)
         if len(table.columns) == 1 and len(rows) == 1 and not table.next:
             column = table.columns[0]
             return {"value": self._exchange.locale.show(column, rows[0][column.name]) or "—"}

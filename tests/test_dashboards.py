@@ -205,3 +205,39 @@ def test_titles_of_blocks_are_said_in_the_readers_language(tmp_path: Path) -> No
         assert "Das konnte nicht gezeigt werden" in found["Broken"]
     finally:
         made.close()
+
+
+HIDDEN = """
+[roles.hr]
+[forms.pay.fields]
+who = { type = "string" }
+salary = { type = "number", read_by = "hr" }
+[views.sum]
+from = "forms/pay"
+columns = { paid = { sum = "salary" } }
+[views.pays]
+from = "forms/pay"
+columns = { who = {}, salary = {} }
+[views.salaries]
+from = "forms/pay"
+columns = { salary = {} }
+[apps.pay]
+home = [
+  { number = "views/sum", title = "Paid" }, { number = "views/pays?salary__gt=1", title = "Many" },
+  { view = "views/salaries", title = "Salaries" }, { view = "views/pays?_sort=-salary", title = "Highest" },
+  { view = "views/pays", title = "All" },
+]
+"""
+
+
+def test_a_block_of_hidden_columns_alone_is_not_there_and_says_no_number(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text + HIDDEN)
+    assert site.send("/forms/pay", {"who": "Ann", "salary": 4711}, site.token("**:*")).status == 201
+    shown = {
+        role: list(
+            blocks(site.ask("GET", "/apps/pay", None, PAGE, site.token("apps/*:read", "views/*:read", roles=role)).text)
+        )
+        for role in ((), ("hr",))
+    }
+    site.close()
+    assert shown == {(): ["All"], ("hr",): ["Paid", "Many", "Salaries", "Highest", "All"]}
