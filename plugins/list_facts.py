@@ -36,9 +36,10 @@ def facts(exchange: Exchange, response: Response) -> Iterator[tuple[str, str]]:
         yield t("facts.narrowed"), words
     if order := _order(exchange, page, columns):
         yield t("facts.order"), order
-    yield t("facts.by"), response.caller.subject or t("facts.anybody")
+    of_link = exchange.inner.startswith("s/")  # whose address is a secret, and whose reader nobody knows
+    yield t("facts.by"), ("" if of_link else response.caller.subject) or t("facts.anybody")
     yield t("facts.at"), exchange.locale.write_date_time(rfc3339(time.time()))
-    yield t("facts.address"), _address(exchange, exchange.inner)
+    yield t("facts.address"), _address(exchange, exchange.resource if of_link else exchange.inner)
 
 
 def narrowed(exchange: Exchange, response: Response, columns: Sequence[Column]) -> Iterator[str]:

@@ -136,6 +136,7 @@ def _table(exchange: Exchange, site: App, response: Response) -> Answer:
     one, table = exchange.format, cast(Table, response.table)
     if exchange.page:
         return cast(Answer, plugin("share_pages").view(exchange, site, response))
+    exchange.query = dict(response.page["request"].params)  # that of the link, too, which a sheet of facts says
     if answer := one.answer(exchange, response):
         return answer
     if "table" not in one.subjects:

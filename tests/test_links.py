@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import re
 import threading
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +142,14 @@ def test_a_link_to_some_columns_tells_of_no_others(site: Site, root: str) -> Non
         assert site.ask("GET", f"{some}{ending}?_sort=-who", None, PAGE).status == 200
         assert site.ask("GET", f"{some}{ending}?_sort=-salary&_size=1", None, PAGE).status == 400
     assert "471" in site.ask("GET", made(site, "/views/pay", hr), None, PAGE).text
+
+
+def test_a_workbook_of_a_link_says_what_the_link_keeps_and_neither_its_code_nor_its_maker(site: Site, root: str) -> None:
+    link = made(site, "/views/numbers?top=60&_q=row", root)
+    book = zipfile.ZipFile(io.BytesIO(site.get(f"{link}.xlsx?_sort=-i").body))
+    text = "".join(book.read(name).decode() for name in book.namelist() if "sheet" in name or "Strings" in name)
+    assert "/views/numbers?top=60&amp;_q=row&amp;_sort=-i" in text
+    assert (link[3:] in text, "root" in text, "somebody who is not signed in" in text) == (False, False, True)
 
 
 def test_a_site_below_a_prefix_makes_links_below_it(tmp_path: Path) -> None:
