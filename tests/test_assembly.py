@@ -196,7 +196,7 @@ def test_the_ceiling_of_a_door_holds_for_everybody_and_is_told(site: Site) -> No
     with pytest.raises(Forbidden, match=r"^this needs the grant") as caught:
         site.read(made.location, ceiling=ceiling, by=site.token("ann", "forms/leave:create"))
     assert caught.value.needed == f"{made.location}:read"
-    read = site.read("apps/desk", ceiling=(app.parse_grant("apps/desk:read"),)).page["read"]
+    read = site.read("apps/desk", ceiling=(app.parse_grant("apps/desk:read"),)).page["scope"].read
     with pytest.raises(Forbidden):
         read("views/all", {})
 
@@ -308,10 +308,10 @@ def test_a_runner_that_asks_in_a_role_gets_what_the_role_may(site: Site) -> None
 
 
 def test_a_page_reads_another_resource_as_its_caller(site: Site) -> None:
-    read = site.read("apps/desk", by=site.token("ann", "apps/desk:read")).page["read"]
+    read = site.read("apps/desk", by=site.token("ann", "apps/desk:read")).page["scope"].read
     with pytest.raises(Forbidden):
         read("views/all", {})
-    read = site.read("apps/desk", by=site.token("bob", "apps/desk:read", "views/all:read")).page["read"]
+    read = site.read("apps/desk", by=site.token("bob", "apps/desk:read", "views/all:read")).page["scope"].read
     assert list(read("views/all", {}).table.rows) == []
     with pytest.raises(Forbidden):
         read("forms/leave/records", {})
@@ -1648,7 +1648,7 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
     beside = "_audit _requests _seals _comments _drafts".split()
-    state = {*beside, *"_tokens _sessions _links _outbox _settings _people _passwords _imports".split()}
+    state = {*beside, *"_tokens _sessions _links _outbox _settings _people _passwords _imports _filters _shares".split()}
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
@@ -1686,7 +1686,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 14
+    assert len(made) == 16
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 
@@ -2153,7 +2153,7 @@ def test_a_request_asks_the_state_provider_as_seldom_as_can_be(
         assert cost(partial(site.read, "forms/leave", by=by)) == ["far.get"] * (0 if tells else rows)
     row = [] if tells else ["far.get"]
     assert cost(lambda: site.read(made.location)) == [*row, "main.get"]
-    assert cost(lambda: site.read("apps/desk").page["read"]("views/all", {})) == [*row, "main.find"]
+    assert cost(lambda: site.read("apps/desk").page["scope"].read("views/all", {})) == [*row, "main.find"]
     assert cost(lambda: site.create("forms/leave", {"a": "x"})) == [*row, "main.commit"]
     assert cost(lambda: site.create("forms/leave", {"a": "x"}, idempotency_key="k")) == [*row, "main.get", "main.commit"]
     assert cost(lambda: site.put("files/docs/a", body=b"x")) == [*row, "far.commit", "far.commit"]

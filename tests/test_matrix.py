@@ -541,10 +541,10 @@ def test_apps_show_their_menu_and_read_as_their_caller(build: Any) -> None:
         return
     fill(site)
     page = site.read("apps/desk").page
-    assert [row["days"] for row in page["read"]("views/long", {}).table.rows] == [6, 5, 4, 3]
+    assert [row["days"] for row in page["scope"].read("views/long", {}).table.rows] == [6, 5, 4, 3]
     ann = site.token("ann", "apps/desk:read")
     with pytest.raises(app.Forbidden):
-        site.read("apps/desk", by=ann).page["read"]("views/long", {})
+        site.read("apps/desk", by=ann).page["scope"].read("views/long", {})
     for action in (Action.CREATE, Action.UPDATE, Action.DELETE):
         with pytest.raises(UnsupportedAction):
             site.ask(action, "apps/desk", {})

@@ -178,7 +178,8 @@ def test_head_is_get_without_the_body(site: Site, staff: str, target: str, accep
         ("/forms/leave/records.csv", "GET, HEAD, POST, OPTIONS"),
         ("/forms/nowhere/records/x", "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"),
         ("/forms/papers/records/x/scan", "GET, HEAD, OPTIONS"),
-        ("/views/numbers", "GET, HEAD, OPTIONS"),
+        ("/views/numbers", "GET, HEAD, POST, OPTIONS"),
+        ("/apps/desk", "GET, HEAD, OPTIONS"),
         ("/apps/desk/static/a/b.css", "GET, HEAD, OPTIONS"),
         ("/", "GET, HEAD, OPTIONS"),
         ("/login", "GET, HEAD, POST, OPTIONS"),
@@ -208,7 +209,8 @@ def test_options_of_nothing_is_not_found(site: Site, target: str) -> None:
         ("DELETE", "/login", "GET, HEAD, POST, OPTIONS"),
         ("GET", "/logout", "POST, OPTIONS"),
         ("PUT", "/healthz", "GET, HEAD, OPTIONS"),
-        ("POST", "/views/numbers", "GET, HEAD, OPTIONS"),
+        ("POST", "/apps/desk", "GET, HEAD, OPTIONS"),
+        ("PUT", "/views/numbers", "GET, HEAD, POST, OPTIONS"),
         ("DELETE", "/apps/desk", "GET, HEAD, OPTIONS"),
         ("DELETE", "/forms/leave/records", "GET, HEAD, POST, OPTIONS"),
         ("BREW", "/", "GET, HEAD, OPTIONS"),
@@ -230,7 +232,7 @@ FAULTS: list[tuple[str, str, bytes | None, dict[str, str], int, str]] = [
     ("POST", "/forms/leave", b"{", JSON, 400, "bad_request"),
     ("GET", "/nothing", None, {}, 404, "not_found"),
     ("GET", "/forms/none", None, {}, 404, "not_found"),
-    ("POST", "/views/numbers", b"{}", JSON, 405, "unsupported_action"),
+    ("POST", "/apps/desk", b"{}", JSON, 405, "unsupported_action"),
     ("PUT", "/files/docs/a.txt", b"y", {"If-Match": '"zz"'}, 412, "precondition_failed"),
     ("PUT", "/files/docs/big", b"x" * 1_000_001, {}, 413, "too_large"),
     ("POST", "/forms/leave", b"<x/>", {"Content-Type": "text/xml"}, 415, "unsupported_media_type"),
@@ -284,11 +286,15 @@ def test_a_broken_template_is_a_fault_without_stack_or_path(
     site.close()
 
 
-def test_broken_error_templates_still_give_a_problem_object(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_broken_error_templates_still_give_a_page_with_the_facts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     site = Site(tmp_path)
     (tmp_path / "templates" / "error.tpl").write_text("{{nope}}")
     reply = site.get("/nothing", Accept="text/html")
-    assert (reply.status, reply["Content-Type"], reply.json["code"]) == (500, "application/problem+json", "internal_error")
+    assert (reply.status, reply["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "there is nothing at /nothing" in reply.text
+    assert reply["X-Request-Id"] in reply.text
+    assert "nope" not in reply.text
+    assert reply["X-Request-Id"] in caplog.text
     site.close()
 
 
