@@ -258,12 +258,21 @@ def _nothing(name: str) -> None:
     """No choices of any column."""
 
 
+def _lists(inputs: Sequence[Input]) -> set[str]:
+    """The parameters that take several values."""
+    return {one.name for one in inputs if one.widget == "checkboxes"}
+
+
+def _twice(exchange: Exchange, inputs: Sequence[Input]) -> set[str]:
+    """The parameters that are given twice and take one value."""
+    return set(exchange.repeated) - _lists(inputs)
+
+
 def _given(exchange: Exchange, inputs: Sequence[Input]) -> dict[str, list[str]]:
     """What is asked for of the parameters that a view declares. Raises BadRequest if one is given twice."""
-    many = {one.name for one in inputs if one.widget == "checkboxes"}
-    if twice := exchange.repeated - many:
+    if twice := _twice(exchange, inputs):
         raise BadRequest(f"the parameter {min(twice)} is given twice")
-    query = exchange.query
+    many, query = _lists(inputs), exchange.query
     return {
         one.name: query[one.name].split(",") if one.name in many else [query[one.name]]
         for one in inputs
@@ -404,7 +413,7 @@ def _by_offset(at: str, size: int) -> list[str]:
 
 # ==== 3. ANSWERS =================================================================================================
 # What a page's form sent, without what is empty in it; and a filter that is no value of its column, said beside its control.
-# uses: ERRORS VALUES RUNNERS ASKED
+# uses: ERRORS VALUES RUNNERS ASKED plugin:controls
 # defines: tidied refused
 
 
@@ -434,6 +443,9 @@ def refused(exchange: Exchange, error: AppError) -> Response | None:
         if response.table is None:
             return None
         response.table.close()
+        page = response.page if "key" in response.page else controls.with_inputs(response.page, exchange.locale)
+        if _twice(exchange, page.get("inputs", ())):
+            return None  # no control shows what is given twice
         response.table = Table(response.table.columns, [])
         response.page = {**response.page, "faults": faults}
         return response

@@ -170,6 +170,12 @@ def test_a_wrong_value_keeps_the_controls_of_a_view(site: Site, staff: str, quer
     assert 'class="error"' in shown.text
 
 
+@pytest.mark.parametrize("target", ["/views/trips", "/views/raw", "/forms/trip/records"])
+def test_a_wrong_value_that_is_given_twice_is_refused(site: Site, staff: str, target: str) -> None:
+    name = "day__gte" if target == "/views/raw" else "days__gte"
+    assert page(site, f"{target}?{name}=x&{name}=y", staff).status == 400
+
+
 def test_several_wrong_values_are_all_said(site: Site, staff: str) -> None:
     shown = page(site, "/forms/trip/records?days__gte=x&seats__lte=y", staff)
     assert shown.status == 400
