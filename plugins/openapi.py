@@ -309,8 +309,8 @@ def asked_of(columns: Sequence[Column], other: Collection[str] = ()) -> list[Val
 
 def _wanted(column: Column) -> Value:
     """The schema of what a filter compares with."""
-    if column.format == "date-time":
-        return _TEXT | {"format": "date-time"}
+    if column.format in ("date", "date-time"):
+        return _TEXT | {"format": column.format}
     if column.type == "string":
         return _TEXT | {"pattern": _PLAIN}
     return {"type": "number" if column.type == "integer" else column.type}

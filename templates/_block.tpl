@@ -24,7 +24,7 @@
 % elif block.kind == "view":
 %   if block.table:
   <div class="scroll" role="region" aria-label="{{t("table.wide")}}: {{block.title}}" tabindex="0">
-  <table class="data">
+  <table class="data cards">
     <caption class="visually-hidden">{{block.title}}</caption>
     <thead><tr>
 %     for heading, is_number in block.columns:

@@ -44,7 +44,7 @@
 <p class="all-fields"><input type="checkbox" id="all-fields"> <label for="all-fields">{{t("table.all_fields")}}</label></p>
 % end
 <div class="scroll" role="region" aria-labelledby="table-caption" tabindex="0">
-<table class="data">
+<table class="data cards">
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
 %   if page.several:

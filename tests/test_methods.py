@@ -14,7 +14,7 @@ TAKEN = {
     "/": READ, "/forms": READ, "/forms/": READ, "/views": READ, "/files": READ, "/apps": READ, "/admin": READ,
     "/forms/leave": LIST, "/forms/nosuch": LIST, "/forms/leave.json": LIST, "/forms/leave/records": LIST,
     "/forms/leave/records.csv": LIST, "/forms/leave/records/x": RECORD, "/forms/leave/records/x.csv": RECORD,
-    "/forms/papers/records/x/paper": READ, "/views/waiting": READ, "/views/waiting.csv": READ, "/views/nosuch": READ,
+    "/forms/papers/records/x/paper": READ, "/views/waiting": LIST, "/views/waiting.csv": LIST, "/views/nosuch": LIST,
     "/files/docs": LIST, "/files/docs/a.txt": FILE, "/files/docs/a/b.txt": FILE, "/files/nosuch": LIST,
     "/apps/desk": READ, "/apps/desk/static/desk.css": READ, "/admin/audit": READ, "/admin/metrics": READ,
     "/login": LIST, "/login/code": READ, "/logout": "POST", "/openapi.json": READ, "/metrics": READ, "/healthz": READ,
