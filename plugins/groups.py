@@ -53,7 +53,7 @@ _limits = threading.local()  # within_s: of this thread
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
     """What this thread groups in the block takes so long at most, and otherwise raises QueryTimeout."""
-    before, _limits.within_s = limit_s(), seconds
+    before, _limits.within_s = getattr(_limits, "within_s", None), seconds
     try:
         yield
     finally:
@@ -62,7 +62,8 @@ def within(seconds: float) -> Iterator[None]:
 
 def limit_s() -> float:
     """How long grouping may take."""
-    return float(getattr(_limits, "within_s", GROUPS_S))
+    within_s: float | None = getattr(_limits, "within_s", None)
+    return GROUPS_S if within_s is None else within_s
 
 
 class Total:
