@@ -1877,7 +1877,7 @@ class Records(Provider):
     def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
         """For each group of the records that count() counts its values of the fields `by`, then its measures, in any order;
         without `by` one for all. Raises TooLarge beyond `most`. Here they are read, and refused beyond 10,000."""
-        return cast("list[Sequence[Json]]", plugin("groups").of_records(self, query, by, measures, most))
+        return cast("list[Sequence[Json]]", plugin("groups").of_read(self, query, by, measures, most))
 
     def prepare(self, tables: Mapping[str, Sequence[Query]]) -> None:
         """Makes these tables, if statements of Queries may name them. Each comes with all queries that are declared: what
@@ -2014,7 +2014,7 @@ class Queries(Provider):
 
     def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
         """The measures of all these rows."""
-        return cast(Sequence[Json], plugin("sql_sums").of_rows(self, select, measures))
+        raise Unsupported(f"a {self.kind} provider cannot add up rows")
 
 
 class Held:
@@ -8148,6 +8148,9 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
         connection.execute(sql, (after, text, write.key))
         return Record(write.key, after, write.value)
 
+    def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
+        return cast("list[Sequence[Json]]", plugin("sql_groups").groups(self, query, by, measures, most))
+
     # -- queries
 
     @cached_property
@@ -8162,6 +8165,9 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
 
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
         return self._views.facet_rows(select, column, most)
+
+    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+        return self._views.sums(select, measures)
 
 
 ITEM_ERRORS = DENIED_ERRORS | {
@@ -9274,7 +9280,7 @@ _ASKED_FOR_LATE = (
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
     *("several", "several_pages", "share_pages", "unfit", "view_extras", "waiting", "xlsx"),
-    *("app_home", "app_pages", "dashboards", "template_faults"),
+    *("app_home", "app_pages", "dashboards", "list_facts", "sql_groups", "sql_sums", "template_faults", "totals"),
 )
 
 

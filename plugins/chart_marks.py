@@ -53,40 +53,15 @@ class _Once:
     _static_value = _tooltip_data
 
 
-class _Bar(_Once, pygal.Bar):  # type: ignore[misc]
-    pass
+def _once(kind: type) -> type:
+    return type(kind.__name__, (_Once, kind), {})
 
 
-class _LyingBar(_Once, pygal.HorizontalBar):  # type: ignore[misc]
-    pass
-
-
-class _Stacked(_Once, pygal.StackedBar):  # type: ignore[misc]
-    pass
-
-
-class _LyingStacked(_Once, pygal.HorizontalStackedBar):  # type: ignore[misc]
-    pass
-
-
-class _Line(_Once, pygal.Line):  # type: ignore[misc]
-    pass
-
-
-class _Area(_Once, pygal.StackedLine):  # type: ignore[misc]
-    pass
-
-
-class _Points(_Once, pygal.XY):  # type: ignore[misc]
-    pass
-
-
-class _Pie(_Once, pygal.Pie):  # type: ignore[misc]
-    pass
-
-
+_POINTS, _PIE = _once(pygal.XY), _once(pygal.Pie)
 _KINDS: Mapping[str, type] = {
-    "bar": _Bar, "stacked": _Stacked, "line": _Line, "area": _Area, "lying bar": _LyingBar, "lying stacked": _LyingStacked,
+    "bar": _once(pygal.Bar), "stacked": _once(pygal.StackedBar), "line": _once(pygal.Line),
+    "area": _once(pygal.StackedLine), "lying bar": _once(pygal.HorizontalBar),
+    "lying stacked": _once(pygal.HorizontalStackedBar),
 }  # fmt: skip
 
 
@@ -117,7 +92,7 @@ def plot(drawn: Drawing, size: tuple[int, int], axes: Axes, labels: list[str], l
     """The axes and marks of what has axes, in so much room. `labels` are those of words along x, "" where none is shown;
     bars may lie."""
     by_place = drawn.kind == "scatter" or (drawn.scale != "words" and (drawn.kind == "line" or len(drawn.series) == 1))
-    kind = _Points if by_place else _KINDS[f"lying {drawn.kind}" if lies else drawn.kind]
+    kind = _POINTS if by_place else _KINDS[f"lying {drawn.kind}" if lies else drawn.kind]
     steps = [at for at, _ in axes.y]
     chart: Any = kind(
         width=size[0], height=size[1], margin=0, margin_left=10, margin_right=16, margin_top=6, margin_bottom=4,
@@ -160,7 +135,7 @@ def _labelled_places(drawn: Drawing, axes: Axes, labels: list[str]) -> list[dict
 
 def pie(values: Sequence[float], side: int) -> Element:
     """The slices of a pie, in a square."""
-    chart: Any = _Pie(
+    chart: Any = _PIE(
         width=side, height=side, margin=0, show_legend=False, style=_STYLE, js=[], inner_radius=0.5,
         disable_xml_declaration=True,
     )  # fmt: skip

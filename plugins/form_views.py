@@ -23,7 +23,6 @@ from app import (
     Measure,
     Query,
     Record,
-    Records,
     Request,
     Table,
     TooLarge,
@@ -424,13 +423,12 @@ def _together(op: str, values: Sequence[Any], instant: bool) -> Json:
 
 # ==== 3. VIEWS ===================================================================================================
 # Which of them a declared view is, and what is wrong with its settings.
-# uses: ERRORS CONFIG CONTRACTS RESOURCES JOINED GROUPED plugin:charts plugin:groups plugin:reading
+# uses: ERRORS CONFIG RESOURCES JOINED GROUPED plugin:charts plugin:reading
 # defines: of settings_faults faults
 
 
 def of(config: ViewConfig, form: Form, locale: Any) -> View:
     """A view of a form."""
-    groups.load(cast(Records, form.records))
     if is_grouped(config):
         return GroupedView(config, form, locale)
     return (JoinedView if any("." in name for name in (*config.columns, *config.order_by)) else View)(config, form, locale)

@@ -23,7 +23,6 @@ from app import (
     exact_number,
     field_key,
     nearest,
-    plugin,
     sort_key,
     value_of_key,
 )
@@ -32,15 +31,13 @@ from app import (
 # Everything goes by sort keys, so that each provider groups as it orders: equal numbers are one value, date-times of one
 # moment too, null and missing are one, values of several types stay apart; lists and objects are no values of groups.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: OPS MOST_READ GROUPS_S within limit_s Total exact_of number_of mean_of shown_value load check too_many
-#          too_long of_records
-#          of_read
+# defines: OPS MOST_READ GROUPS_S within limit_s Total exact_of number_of mean_of shown_value check too_many
+#          too_long too_far_apart of_read
 
 OPS = ("count", "sum", "avg", "min", "max")
 MOST_READ = 10_000  # records that are read to be grouped
 GROUPS_S = 30.0  # in which all of it is done
 _EXACT = Context(prec=3000)  # digits of a sum; a number that is sent here has at most 400 on either side of the point
-_PUSHED = {"sql": "sql_groups", "postgres": "postgres_groups"}  # by kind of provider the plugin that has it do it
 _MOST_DIGITS = 400  # of a sum
 _YEAR_1 = datetime(1, 1, 1, tzinfo=UTC)
 _YEARS_S = (datetime(9999, 12, 31, tzinfo=UTC) - _YEAR_1).total_seconds() + 86_400
@@ -95,7 +92,7 @@ class Total:
     def exact(self) -> Decimal:
         """Raises TooLarge if that has more digits than a number may have."""
         if any(abs(power) > 2 * _MOST_DIGITS for power in self._parts):
-            raise TooLarge("the numbers are too far apart to be added up exactly")
+            raise too_far_apart()
         found = Decimal(0)
         for power, whole in self._parts.items():
             found = _EXACT.add(found, _EXACT.scaleb(Decimal(whole), power))
@@ -145,12 +142,6 @@ def shown_value(key: str) -> Json:
     return f"{moment:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + fraction + offset
 
 
-def load(records: Records) -> None:
-    """Imports what groups its records, now."""
-    if records.kind in _PUSHED:
-        plugin(_PUSHED[records.kind])
-
-
 def check(measures: Sequence[Measure]) -> None:
     """Raises BadRequest for a measure that there is not."""
     for one in measures:
@@ -164,6 +155,10 @@ def too_many(most: int) -> TooLarge:
 
 def too_long() -> QueryTimeout:
     return QueryTimeout(f"grouping took longer than {limit_s():g} seconds: narrow the list by a filter")
+
+
+def too_far_apart() -> TooLarge:
+    return TooLarge("the numbers are too far apart to be added up exactly")
 
 
 class _Measured:
@@ -194,20 +189,11 @@ class _Field(NamedTuple):
     instant: bool
 
 
-def of_records(
-    records: Records, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int
-) -> list[Sequence[Json]]:
-    """What Records.groups() promises. Of a provider that cannot group by itself the records are read."""
-    check(measures)
-    if records.kind in _PUSHED:
-        return cast("list[Sequence[Json]]", plugin(_PUSHED[records.kind]).groups(records, query, by, measures, most))
-    return of_read(records, query, by, measures, most)
-
-
 def of_read(
     records: Records, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int
 ) -> list[Sequence[Json]]:
-    """The same of records that are read one by one."""
+    """What Records.groups() promises, of records that are read one by one."""
+    check(measures)
     fields = [_Field(name, name in query.instants) for name in by]
     summed = [_Field(one.field, one.field in query.instants) for one in measures]
     found: dict[tuple[str, ...], list[_Measured]] = {} if by else {(): [_Measured(one.op) for one in measures]}

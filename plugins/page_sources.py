@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from functools import lru_cache, partial
 from pathlib import Path
@@ -96,6 +97,10 @@ def read_blob(blobs: Blobs, blob: Blob) -> Text:
         return _text_of(b"".join(chunks), blob.path.rpartition("/")[2])
 
 
+def _missing(name: str, there: Sequence[tuple[str, str]]) -> NotFound:
+    return NotFound(f"there is no page {name}{nearest(name, [one for one, _ in there])}")
+
+
 class PagesFolder:
     """Pages in a folder beside app.toml."""
 
@@ -119,7 +124,7 @@ class PagesFolder:
     def read(self, name: str, scope: Scope) -> Found:
         path = self._folder / (check_path((name,)) + ENDING)
         if not path.is_file():
-            raise NotFound(f"there is no page {name}{nearest(name, [one for one, _ in self.names(scope)])}")
+            raise _missing(name, self.names(scope))
         return Found(name, read_file(path))
 
 
@@ -164,7 +169,7 @@ class PagesShare:
         try:
             data, etag = _from_share(scope, self.address(name))
         except NotFound as error:
-            raise NotFound(f"there is no page {name}{nearest(name, [one for one, _ in self.names(scope)])}") from error
+            raise _missing(name, self.names(scope)) from error
         return Found(name, _text_of(data, self.address(name)), etag)
 
 

@@ -24,7 +24,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, TypeVar
@@ -36,9 +35,10 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-    from plugins import sql_files, sql_records, sql_views
+    from plugins import postgres_groups, sql_files, sql_records, sql_sums, sql_views
 else:
     sql_files, sql_records, sql_views = map(app.plugin, ("sql_files", "sql_records", "sql_views"))
+    postgres_groups, sql_sums = map(app.plugin, ("postgres_groups", "sql_sums"))
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
@@ -169,7 +169,7 @@ def fault_of(state: str) -> tuple[type[app.AppError], str, str]:
     return Unavailable, "the database failed", "see the server's log"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclasses.dataclass(frozen=True, slots=True)
 class Target:
     """Where the server is and how to get in; `host` beginning with "/" is the folder of its Unix socket."""
 
@@ -189,9 +189,7 @@ class Target:
 
 def read_url(url: str, *, secret: bool) -> dict[str, Any]:
     """The parts of postgresql://user@host:port/database?sslmode=…; ValueError says what is wrong with it.
-
-    A password may stand in it only if the url itself was given as a secret.
-    """
+    A password may stand in it only if the url itself was given as a secret."""
     parts = urlsplit(url)
     if parts.scheme not in ("postgresql", "postgres"):
         raise ValueError("must be postgresql://user@host:port/database")
@@ -359,7 +357,7 @@ def numbered(sql: str) -> str:
     return pieces[0] + "".join(f"${number}{piece}" for number, piece in enumerate(pieces[1:], 1))
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Answer:
     """What statements gave: rows of all of them, the columns of the last, and how many rows were touched."""
 
@@ -837,7 +835,8 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_moment plugin:sql_files plugin:sql_views
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_groups plugin:postgres_moment
+#          plugin:sql_files plugin:sql_sums plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -1174,6 +1173,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
 
     kind = "postgres"
     atomic = True
+    groups, sums = postgres_groups.groups, sql_sums.of_postgres
     settings = (
         Setting(
             "url", "text", app.REQUIRED, 'postgresql://user@host:port/database, or "env:NAME"; ?sslmode= as libpq has it'

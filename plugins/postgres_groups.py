@@ -40,6 +40,7 @@ def groups(
     provider: PostgresProvider, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int
 ) -> list[Sequence[Json]]:
     """What Records.groups() promises. Where the account may not make what compares moments, the records are read."""
+    rules.check(measures)
     grouping, query = _PostgresGrouping(by, measures, most), query._replace(after="", order_by=())
     fields = [*by, *(one.field for one in measures)]
     if provider._compares_here(query._replace(order_by=tuple(fields))):

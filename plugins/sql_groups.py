@@ -19,7 +19,7 @@ else:
 # ==== 1. STATEMENT ===============================================================================================
 # One statement over the keys of each record, which an inner one computes once: a limit keeps databases from computing them
 # again for each measure.
-# uses: ERRORS VALUES plugin:groups
+# uses: VALUES plugin:groups
 # defines: Grouping
 
 
@@ -112,7 +112,7 @@ def _sum_of(op: str, found: str | None) -> Json:
         return int(count)
     exact = Decimal(text)
     if not exact.is_finite():
-        raise TooLarge("the numbers are too far apart to be added up exactly")
+        raise rules.too_far_apart()
     return rules.number_of(exact) if op == "sum" else rules.mean_of(exact, int(count))
 
 
@@ -182,6 +182,7 @@ class GroupSum:
 
 def groups(provider: Any, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
     """What Records.groups() promises, of an SqlProvider."""
+    rules.check(measures)
     grouping = _ExactGrouping(by, measures, most)
     query = query._replace(after="", order_by=())
     if (counted := _counted(provider, query, grouping)) is not None:

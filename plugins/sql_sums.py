@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from decimal import Context, Decimal
 from typing import TYPE_CHECKING, Any
 
 import app
-from app import Json, Measure, Queries, Select, Unsupported, quote_name
+from app import Json, Measure, Select, quote_name
 
 if TYPE_CHECKING:
     from plugins import groups as rules
@@ -19,8 +19,8 @@ else:
 # ==== 1. SUMS ====================================================================================================
 # One statement round the view's, under its limits. SQLite's own sum of integers ends with an error at 64 bits, and that of
 # others gathers what each addition rounds off: so it calls one of ours, five times as slow. PostgreSQL is exact.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS plugin:groups
-# defines: of_rows ViewSum
+# uses: VALUES PROVIDERS plugin:groups
+# defines: of_sqlite of_postgres ViewSum
 
 _SURE = 14  # digits behind the first that doubles keep when they are added up
 _EXACT = Context(prec=1000)
@@ -28,18 +28,27 @@ _AT_ONCE = 10_000  # numbers that are kept to be added up
 _ADDED = ("sum", "avg")
 
 
-def of_rows(provider: Queries, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
-    """What Queries.sums() promises. Only numbers are added up; the least and greatest of a column are its texts, if it has
-    any, only beside numbers. Raises what select() raises, and Unsupported."""
+def of_sqlite(views: Any, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+    """What Queries.sums() promises, of SqliteViews."""
+    return _of(views, select, measures, _asked_of_sqlite, _from_sqlite)
+
+
+def of_postgres(provider: Any, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+    """The same of a PostgresProvider."""
+    return _of(provider, select, measures, _asked_of_postgres, _from_postgres)
+
+
+def _of(
+    queries: Any,
+    select: Select,
+    measures: Sequence[Measure],
+    ask: Callable[[Sequence[Measure]], str],
+    answer: Callable[[Measure, Iterator[Any]], Json],
+) -> Sequence[Json]:
+    """Only numbers are added up; the least and greatest of a column are its texts, if it has any, only beside numbers."""
     rules.check(measures)
     asked = select._replace(order_by=(), limit=None, offset=0, max_rows=None)
-    if provider.kind == "sql":
-        run, ask, answer = provider._views._select, _asked_of_sqlite, _from_sqlite  # type: ignore[attr-defined]
-    elif provider.kind == "postgres":
-        run, ask, answer = provider._select, _asked_of_postgres, _from_postgres  # type: ignore[attr-defined]
-    else:
-        raise Unsupported(f"a {provider.kind} provider cannot add up rows")
-    with closing(run(asked, ask(measures))) as rows:
+    with closing(queries._select(asked, ask(measures))) as rows:
         found = iter(next(iter(rows.rows)))
         return [answer(one, found) for one in measures]
 

@@ -20,6 +20,7 @@ from app import (
     Condition,
     ConfigError,
     Json,
+    Measure,
     Pool,
     QueryTimeout,
     Rows,
@@ -303,7 +304,7 @@ def gathers(statement: str) -> bool:
 
 # ==== 3. SQLITE ==================================================================================================
 # The rows of such a statement in SQLite, read as they are asked for.
-# uses: ERRORS VALUES PROVIDERS STATEMENTS LIMITS plugin:sql_database plugin:working
+# uses: ERRORS VALUES PROVIDERS STATEMENTS LIMITS plugin:sql_database plugin:sql_sums plugin:working
 # defines: SqliteViews
 
 
@@ -363,6 +364,9 @@ class SqliteViews:
 
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
         return facet_of(self._select, select, column, most)
+
+    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+        return cast(Sequence[Json], plugin("sql_sums").of_sqlite(self, select, measures))
 
     def _select(self, select: Select, around: str = "{}") -> Rows:
         """Runs the statement with what is asked of its rows, inside the statement `around`."""
