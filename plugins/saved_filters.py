@@ -128,7 +128,7 @@ class Filters(Route):
             raise SignInNeeded("sign in, to keep filters")
         exchange.subject = caller.subject
         if not is_oneself(caller):
-            raise Forbidden("filters are kept for whoever is signed in as himself, not with a token")
+            raise Forbidden("filters are kept for people who are signed in, not for tokens")
         id_ = "".join(split_path(exchange.inner)[2:])
         sent = self._sent(exchange) if exchange.method in ("POST", "DELETE") else {}
         work = _Work(exchange, site, caller)
@@ -235,7 +235,7 @@ class _Work:
             raise Invalid("the filter cannot be renamed", faults=faults)
         key, value = f"{_owner(self.caller.subject)}-{_id(row.value['list'], title)}", row.value | {"title": title}
         if key != row.key and self.store.get(TABLE, key):
-            raise Conflict(f"you have a filter of this list that is called {title} already")
+            raise Conflict(f"you already have a filter of this list called {title}")
         self._commit(key, value, is_new=key != row.key)
         if key != row.key:
             self.store.commit([Delete(TABLE, row.key)])

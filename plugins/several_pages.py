@@ -134,7 +134,7 @@ def _rows(sent: Any) -> list[Row]:
     for one in (part for text in texts if isinstance(text, str) for part in text.split()):
         version, dot, key = one.partition(".")
         if not dot or not version.isdigit() or not is_key(unquote(key)):
-            raise BadRequest("a box is not from a page of this site: open the list again")
+            raise BadRequest("a ticked row is not from a page of this site: open the list again")
         rows.setdefault(unquote(key), several.Row(unquote(key), version))
     if len(rows) > several.MOST:
         raise BadRequest(f"at most {several.MOST:,} rows are taken at once, and these are {len(rows):,}")

@@ -381,7 +381,7 @@ def test_several_rows_at_once_and_saved_filters_break_none_either(site: Server, 
         person.go(page)
         assert wrong_with(person, axe) == [], page
     choose("move")
-    assert "No move is open to all of these" in person.words
+    assert "There is no move that all of these can make" in person.words
     assert wrong_with(person, axe) == []
     choose("delete")
     assert wrong_with(person, axe) == []

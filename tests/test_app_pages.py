@@ -225,7 +225,7 @@ def test_two_who_edit_at_once_are_both_shown_and_neither_is_lost(site: Site) -> 
     assert send(site, theirs, token, text="by <them>").status == 303
     refused = send(site, mine, token, text="by me")
     assert refused.status == 412
-    assert "Somebody else has changed this page meanwhile" in refused.text
+    assert "Somebody else changed this page in the meantime" in refused.text
     assert "by &lt;them&gt;" in refused.text
     assert "by me</textarea>" in refused.text
     form = next(one for one in forms_of(refused.text) if "/pages" in one.action)

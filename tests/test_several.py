@@ -141,7 +141,7 @@ def test_only_moves_that_every_row_allows_are_offered_and_rows_can_be_left_out(o
     office.go_on(office.tick(office.page(office.hr), office.hr, "move", keys[:1]), office.hr, to="approved")
     question = office.tick(office.page(office.hr), office.hr, "move", keys)
     assert targets(question) == []
-    assert "No move is open to all of these: New (2), Approved (1)." in words(question)
+    assert "There is no move that all of these can make: New (2), Approved (1)." in words(question)
     fewer = office.go_on(question, office.hr, but=keys[:1])
     assert targets(fewer) == ["approved", "rejected"]
     office.go_on(fewer, office.hr, to="approved", but=keys[2:])
@@ -232,8 +232,8 @@ def test_rows_that_are_gone_changed_or_forbidden_are_named_and_the_others_are_do
     said = words(report)
     assert "3 of 4 were not done" in said
     assert "1 record was deleted." in said
-    assert "It is not there any more." in said
-    assert "W1: 9 It was changed after you had opened the list." in said
+    assert "It is no longer there." in said
+    assert "W1: 9 It was changed after you opened the list." in said
     assert sorted(office.states()) == sorted(keys[1:3])
     reader = site.token("forms/leave/records:read,delete", subject="ann")
     late = office.tick(office.page(reader), reader, "delete", keys[1:2])

@@ -54,7 +54,7 @@ def test_eight_requests_are_approved_at_once(site: Server, request: pytest.Fixtu
     assert site.ask("DELETE", f"/forms/leave/records/{keys[0]}", None, headers).status == 204
     maria.press(next(one for one in maria.driver.find_elements(By.CSS_SELECTOR, ".several button") if one.text == "Move…"))
     assert "Move 7 records" in maria.words
-    assert "One that you chose is not there any more." in maria.words
+    assert "One that you chose is no longer there." in maria.words
     assert site.ask("POST", f"/forms/leave/records/{keys[1]}/move", '{"to": "rejected"}', headers).status == 200
     maria.see("#comment").send_keys("Have a good time.")
     maria.press(maria.see("button[name=to][value=approved]"))
