@@ -64,7 +64,7 @@ import time
 import unicodedata
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
@@ -433,6 +433,7 @@ class Request(NamedTuple):
     body_bytes: int | None = None  # declared length; None = unknown
     keeps: bool = False  # the bytes of a file whose name is taken are kept staged, and go with Exists
     staged: Staged | None = None  # bytes that an earlier request left so, in place of a body
+    modified_at: float | None = None  # when the file that is sent was changed last, in Unix seconds; None = unknown
     page: bool = False  # a person reads the answer: what only pages offer may be answered
     languages: str | None = None  # Accept-Language of a person; None: a program asks
     reached_at: str = ""  # of a write over HTTP: where its client reaches the site, such as https://intranet.local/ops
@@ -573,6 +574,7 @@ class Staged(NamedTuple):
     id: str
     size_bytes: int
     sha256: str
+    modified_at: float | None = None  # Unix seconds that publish() keeps where the provider can; None = now
 
 
 OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "prefix", "null")
@@ -582,8 +584,7 @@ class Condition(NamedTuple):
     """`field op value`; every condition of a query must hold.
     Comparing across types, or with a missing or null field, is never true, except ne (everything that is not eq) and
     null (value True: missing or null; False: neither). in takes a list; contains and prefix compare text by code
-    point, case and all. Text is ordered by code point, false before true; lists and objects compare with nothing.
-    """
+    point, case and all. Text is ordered by code point, false before true; lists and objects compare with nothing."""
 
     field: str
     op: str
@@ -597,8 +598,7 @@ class Query(NamedTuple):
     as equals. Date-times are the RFC 3339 texts of the fields that `instants` names: they compare as moments, whatever
     their offsets, and with nothing else; other texts of such a field are texts. "contains" and "prefix" ask for what was
     written. `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor of an earlier page
-    of the same query.
-    """
+    of the same query."""
 
     table: str
     where: tuple[Condition, ...] = ()
@@ -942,13 +942,10 @@ REQUIRED: Any = object()  # the default of a setting that has none
 class Setting:
     """One key of app.toml. `kind` names its converter in CONVERTERS, or says for people what its own one, `convert`, takes.
     A "duration" becomes seconds, a "size" bytes; `unit` is for readers of the declaration.
-
     What is inside a setting is declared too: `table` is the shape of a single table, and `each` that of the tables in a
     list, or of tables by name if the default is {} or `names` is given. `of` is the kind of each item, `names` that of each
     name. The converter gets what they became.
-
-    A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts.
-    """
+    A "pattern" is refused if a text of `longest` characters could keep it busy; None leaves that to who knows its texts."""
 
     attribute = ""  # of the Settings that declare it
 
@@ -1158,6 +1155,9 @@ class FilesConfig(Settings):
     prefix: str = setting("inside", "", 'folder inside the provider, such as "handbook/"')
     accept: tuple[str, ...] = setting("media", [], "media types or .endings that may be uploaded; [] = all")
     max_file_bytes: int = setting("size", "2GB", "largest file")
+    quota_bytes: int = setting("room", "", 'what its files may take together, such as "50GB"; "" = no limit', name="quota")
+    trash_s: int = setting("age", "", 'how long deleted files can be brought back: "30d"; "" = they are gone', name="trash")
+    versions: int = setting("count", 0, "so many overwritten versions of each file are kept")
 
 
 CHOICE = (
@@ -1616,8 +1616,8 @@ CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
     "comparisons": _converted_by("comparisons"), "check": _converted_by("check"), "roles": _converted_by("roles"),
     "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
     "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
-    "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"),
-    "notice": _converted_by("notice"), "unique": _converted_by("unique", []), "home": _made,
+    "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"), "home": _made,
+    "notice": _converted_by("notice"), "unique": _converted_by("unique", []), "room": _converted_by("size", ""),
 }  # fmt: skip
 
 
@@ -1780,7 +1780,7 @@ def read_config(
 # What a Provider (Records, Blobs, Queries), a Resource, a runner's Host and each family of extensions must do; what only
 # HTTP knows stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
 # uses: ERRORS VALUES CONFIG
-# defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Held Publish Remove BlobStep Change Plan
+# defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Publish Remove Act BlobStep Change Plan
 #          Scope Endpoint Resource Host Configured Job Trigger Channel Command
 
 _Extension = TypeVar("_Extension", bound="Extension")
@@ -1984,6 +1984,10 @@ class Blobs(Provider):
     def move(self, source: str, target: str) -> Blob:
         """Renames a blob; see `renames`. Raises NotFound if it is missing, Conflict if the target exists."""
 
+    def copy(self, source: str, target: str) -> Blob:
+        """The same bytes at another path, with their time where it can be kept. Raises as move() does."""
+        return cast(Blob, plugin("file_copies").within(self, source, target))
+
     def write(self, path: str, chunks: Iterable[bytes], *, if_match: str | None = None, if_none_match: bool = False) -> Blob:
         """Stages and publishes in one call. A failure leaves nothing behind."""
         staged = self.stage(chunks, path)
@@ -2017,13 +2021,6 @@ class Queries(Provider):
         raise Unsupported(f"a {self.kind} provider cannot add up rows")
 
 
-class Held:
-    """A file chosen for a form's field, staged in a share until the form is sent again by `subject`; None means anybody."""
-
-    def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
-        self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
-
-
 class Publish(NamedTuple):
     """Makes staged bytes visible at `path`, replacing what is there unless a condition forbids it."""
 
@@ -2032,7 +2029,7 @@ class Publish(NamedTuple):
     path: str
     if_match: str | None = None
     if_none_match: bool = False
-    held: Held | None = None  # what the bytes were held as: if the commit fails, they are staged again for another try
+    held: Any = None  # the Held that they were: if the commit fails, they are staged again for another try
     waits: bool = False  # if this fails, the bytes stay staged for another try
 
 
@@ -2045,7 +2042,14 @@ class Remove(NamedTuple):
     or_gone: bool = False
 
 
-BlobStep: TypeAlias = Publish | Remove
+class Act(NamedTuple):
+    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards."""
+
+    run: Callable[[], Blob | None]
+    places: Sequence[tuple[Blobs, str, int]]
+
+
+BlobStep: TypeAlias = Publish | Remove | Act
 
 
 class Change(NamedTuple):
@@ -2150,25 +2154,17 @@ class Host(Protocol):
     def extensions(self, family: type[_Extension]) -> list[_Extension]:
         """One object of each kind of a family (Route, Job), with its settings."""
 
-    def open(self) -> None:
-        """Opens the providers, once in each process, after any fork."""
-
+    def open(self) -> None: ...  # the providers, once in each process, after any fork
     def close(self) -> None: ...
 
     def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
         """The whole flow. `guard` is called just before the commit; if it raises, nothing is committed."""
 
-    def site_id(self) -> str:
-        """Names this site among others on its host: the same on all nodes, after restarts and with new keys."""
+    def site_id(self) -> str: ...  # among others on its host: the same on all nodes, after restarts and with new keys
+    def seal(self, purpose: str, text: str) -> str: ...  # signed for `purpose`, for a browser to keep
+    def unseal(self, purpose: str, sealed: str) -> str | None: ...  # that text; None if it was not sealed here for this
 
-    def seal(self, purpose: str, text: str) -> str:
-        """`text` signed for `purpose`, for a browser to keep and unseal() to read."""
-
-    def unseal(self, purpose: str, sealed: str) -> str | None:
-        """The sealed text; None if it was not sealed here for this purpose."""
-
-    def ready(self) -> dict[str, str]:
-        """For each provider's name "ok" or what is wrong with it."""
+    def ready(self) -> dict[str, str]: ...  # for each provider's name "ok" or what is wrong with it
 
     def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None:
         """The endpoint of a path inside any resource of a type such as forms, declared or not; of admin by its name."""
@@ -2214,6 +2210,10 @@ class Trigger(Configured, ABC):
     ) -> Sequence[Write]:
         """What else is to be committed. An AppError that it raises refuses the whole request. It may be asked several times
         for one request, of which one is committed."""
+
+    def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
+        """Entered before the steps of a request, left after them: it may refuse them (Locked, StorageFull) as above."""
+        return nullcontext()
 
 
 class Channel(Extension, ABC):
@@ -5908,8 +5908,8 @@ class Authority:
 # Files, Forms, Views, Apps, and the built-in home page. They check what was asked against what is declared, and answer a
 # Plan; bytes and records go through the contracts only.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: MOST_FAULTS MOST_RECORD_BYTES COUNTED COUNT_S same_json Upload ListQuery LIST_PARAMS read_list page_bounds
-#          no_params text_cursor watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to
+# defines: MOST_FAULTS MOST_RECORD_BYTES COUNTED COUNT_S same_json Held Upload ListQuery LIST_PARAMS read_list
+#          page_bounds no_params text_cursor watched plan_of paged text_page as_stored Files in_units NAME_PLACE leads_to
 #          part_of_record Form HELD_IS_GONE upload_chunks View AppPage Home RESOURCE_TYPES
 
 MOST_FAULTS = 100  # of the records of a batch, after which the others are not looked at
@@ -5921,6 +5921,13 @@ COUNT_S = 0.25  # … and how long it may take to count them
 def same_json(one: Json, other: Json) -> bool:
     """Whether two values are one as JSON writes them: 1 is neither 1.0 nor true."""
     return one is other or (type(one) is type(other) and dump_json(one) == dump_json(other))
+
+
+class Held:
+    """A file chosen for a form's field, staged in a share until the form is sent again by `subject`; None means anybody."""
+
+    def __init__(self, field: str, share: str, subject: str | None, name: str, staged: Staged) -> None:
+        self.field, self.share, self.subject, self.name, self.staged = field, share, subject, name, staged
 
 
 class Upload:
@@ -8346,6 +8353,7 @@ _PING_S = 10.0  # a provider that has not answered by then counts as away, whate
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
 _Guard: TypeAlias = Callable[[], None]  # raises what stops a commit
+_Around: TypeAlias = Sequence[AbstractContextManager[None]]
 _Triggers: TypeAlias = Callable[[], Sequence[Trigger]]
 _Kind = TypeVar("_Kind", bound=Extension)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
@@ -8887,18 +8895,22 @@ class Flow:
             return plan.respond(())
         entry = self._entry(request, caller, plan.action or request.action)
         entry |= {"comment": plan.comment} if plan.comment else {}
+        steps = [*plan.steps, *plan.cleanup]
+        around = [one.around(request, caller, steps) for one in self._triggers()] if steps else []
         if records is not None and records.atomic and (plan.changes or plan.also):
-            response = self._commit_together(entry, plan, records, replay, guard)
+            response = self._commit_together(entry, plan, around, records, replay, guard)
         else:
-            response = self._commit_apart(entry, plan, records, replay, guard)
+            response = self._commit_apart(entry, plan, around, records, replay, guard)
         for remove in plan.cleanup:
             with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
                 remove.blobs.remove(remove.path)
         return response
 
-    def _commit_together(self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: _Guard) -> Response:
+    def _commit_together(
+        self, entry: Value, plan: Plan, around: _Around, records: Records, replay: Replay, guard: _Guard
+    ) -> Response:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
-        with self._undone_on_failure(plan) as published:
+        with self._undone_on_failure(plan, around) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             ids, told = new_ids(self._clock(), len(plan.changes)), _of_changes(entry, plan.changes)
             audit = map(partial(Insert, "_audit"), ids, told)
@@ -8907,14 +8919,16 @@ class Flow:
             records.commit([*writes, *audit, *plan.also, *replay.finish(plan, response)])
         return response
 
-    def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:
+    def _commit_apart(
+        self, entry: Value, plan: Plan, around: _Around, records: Records | None, replay: Replay, guard: _Guard
+    ) -> Response:
         """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome. Intent and work are
         durable before this returns; an outcome that is lost is logged."""
         if plan.changes:
             [entry] = _of_changes(entry, plan.changes)  # of one: _Writing._check_batch
         elif staged := _staged(plan):
             entry["after"] = {"size_bytes": staged.size_bytes, "sha256": staged.sha256}
-        with self._undone_on_failure(plan) as published:
+        with self._undone_on_failure(plan, around) as published:
             intent = self._audit.insert(entry | {"outcome": "intent"})
             done = self._state.commit([intent, *replay.begin(plan)])
             if len(done) > 1:
@@ -8933,11 +8947,15 @@ class Flow:
         return response
 
     @contextmanager
-    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
-        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
+    def _undone_on_failure(self, plan: Plan, around: _Around) -> Iterator[list[Publish]]:
+        """A list for the steps that were done; if the block fails and records hang on them, they are undone. The block is
+        within what triggers put `around` it, which may refuse it."""
         published: list[Publish] = []
         try:
-            yield published
+            with ExitStack() as stack:
+                for one in around:
+                    stack.enter_context(one)
+                yield published
         except BaseException:
             for step in published if plan.changes else ():
                 with suppress(AppError):  # the first failure is the one to tell
@@ -8949,6 +8967,8 @@ class Flow:
             raise
 
     def _step(self, step: BlobStep, published: list[Publish]) -> Blob:
+        if isinstance(step, Act):
+            return step.run() or Blob("", 0, 0.0, "")
         if isinstance(step, Remove):
             with suppress(NotFound) if step.or_gone else nullcontext():
                 step.blobs.remove(step.path, if_match=step.if_match)

@@ -11,7 +11,7 @@ readonly SOURCES=(app.py plugins templates static .build build.sh pyproject.toml
 readonly BENCH_PARTS=(nginx:nginx-light postgres:postgresql wrk:wrk)
 readonly SYSTEM_PARTS=(
   "${BENCH_PARTS[@]}" curl:curl chromium:chromium chromedriver:chromium-driver openssl:openssl npm:npm
-  slowhttptest:slowhttptest gcc:gcc gencat:libc6-dev
+  slowhttptest:slowhttptest gcc:gcc gencat:libc6-dev litmus:litmus rclone:rclone cadaver:cadaver
 )
 readonly PEERS=(datasette pocketbase copyparty)  # what the bench sets beside Satchel, as tests/bench/peers/NAME.txt
 readonly TOOLS=$VENV/tools                   # programs that tests start, each apart from the tests' own packages
@@ -160,6 +160,8 @@ prepare_tools() {
   once flask install_tool .build/flask.txt || skipped "the Flask application that is mounted"
   once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
   once mcp install_tool .build/mcp.txt || skipped "the client of the Model Context Protocol"
+  once tuspy install_tool .build/tuspy.txt || skipped tuspy
+  once tus-js-client install_npm .build/tus-js-client/*.json || skipped tus-js-client
   once json-server install_npm .build/json-server/*.json || skipped json-server
   once axe install_npm .build/axe/*.json || skipped axe-core
   once html-validate install_npm .build/html-validate/*.json || skipped html-validate

@@ -11,7 +11,7 @@ from app import App, AppError, Caller, Conflict, Files, Form, Held, Json, Staged
 
 # ==== 1. HELD ====================================================================================================
 # Files of a form or share, held by session where the sender is signed out, and how large they may be.
-# uses: ERRORS VALUES CONTRACTS RESOURCES ASSEMBLY
+# uses: ERRORS VALUES RESOURCES ASSEMBLY
 # defines: own_files HeldFiles
 
 _TRIES = 8  # to note files in a session, while another submit of it does the same

@@ -14,7 +14,7 @@ from app import BadRequest, Exchange, Held, TooLarge, UnsupportedMedia, Upload, 
 
 # ==== 1. FORMS ===================================================================================================
 # Parts are read as they arrive, and what came before a failure is there: nothing typed is lost.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:reserve
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:reserve
 # defines: DROPPED_BYTES Part read_multipart SentForm form_of read_form
 
 DROPPED_BYTES = 1 << 30  # of files over their limit, which are read so that the rest of the form comes back

@@ -55,8 +55,8 @@ else:
 # ==== 1. UNSENT ==================================================================================================
 # Nothing that a person typed or chose is lost: it comes back with whatever kept it from being stored, and goes on after
 # signing in. Nothing is remembered here but staged files: a page carries its own texts.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:lines plugin:move_pages
-#          plugin:page_edits plugin:pages plugin:uploads
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:html_forms plugin:lines plugin:move_pages
+#       plugin:page_edits plugin:pages plugin:uploads
 # defines: COMMENT THREAD CARRIED_BYTES Unfinished Draft is_of_form Drafts PageUpload
 
 _STRANGERS_RATE = 20_000  # bytes a second, past which the form of a sender who is not signed in may take no longer

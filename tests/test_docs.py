@@ -88,6 +88,7 @@ VALUES = {
     "replies": 'table of URLs of queues, or `"env:NAME"`',
     "secret": '`"file:PATH"` or `"env:NAME"`',
     "site": "address without a slash at its end",
+    "room": 'size such as `"50GB"`, or ""',
     "size": 'size such as `"500KB"`, `"10MB"`, `"2GiB"`',
     "table": "table",
     "tables": "table of tables",
