@@ -1637,9 +1637,9 @@ class _Reader:
     def fault(self, place: str, detail: str) -> None:
         self.faults.append(Fault(place, "configuration", detail))
 
-    def unknown(self, place: str, shape: str, names: Collection[str]) -> None:
+    def unknown(self, place: str, names: Collection[str]) -> None:
         """Report a key that no setting has."""
-        self.fault(place, plugin("toml_advice").unknown_key(place.rpartition(".")[2], shape, names))
+        self.fault(place, plugin("toml_advice").unknown_key(place.rpartition(".")[2], names))
 
     def value(self, place: str, shape: str, one: Setting, table: Value) -> Any:
         """The value of a setting in its table; after a fault, the default's."""
@@ -1708,7 +1708,7 @@ class _Reader:
             return {one.name: self.default(one) for one in settings}
         names = [one.name for one in settings]
         for key in [key for key in raw if key not in names]:
-            self.unknown(f"{place}.{key}", f"{shape}.{key}", names)
+            self.unknown(f"{place}.{key}", names)
         return {one.name: self.value(place, shape, one, raw) for one in settings}
 
     def named(self, place: str) -> Iterator[tuple[str, str, Any]]:
@@ -1743,7 +1743,7 @@ class _Reader:
         """Everything app.toml says; the faults are in `faults`."""
         known = {shape.split(".")[0] for shape in SETTINGS} | set(self.tables) | {"i18n"}  # see plugins/translations.py
         for key in [key for key in self.raw if key not in known]:
-            self.unknown(key, key, known)
+            self.unknown(key, known)
         own = {name: self.build(cls, name, name, self.raw.get(name, {})) for name, cls in _TABLES.items()}
         return Config(
             raw=self.raw,

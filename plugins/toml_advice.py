@@ -129,7 +129,7 @@ def _value_advice(line: str, at: int) -> str:
 # ==== 2. WORDS ===================================================================================================
 # Words that other programs have for settings, and how what is wrong is written here.
 # uses: ERRORS CONFIG
-# defines: other_names other_type NOT_AVAILABLE unknown_key example as_tables
+# defines: other_names other_type unknown_key example as_tables
 #          misnamed as_table
 
 
@@ -147,18 +147,9 @@ def other_type(word: str) -> str:
     return str(other_names()["types"].get(word.casefold(), ""))
 
 
-# Keys that the design names and this build does not have: refused as such, not as typing errors.
-NOT_AVAILABLE = frozenset(
-    "files.*.quota forms.*.owner forms.*.states views.*.group_by views.*.columns.*.format views.*.columns.*.total".split()
-)
-
-
-def unknown_key(key: str, shape: str, names: Collection[str]) -> str:
-    """What is wrong with a key that is none of the settings of its table; `shape` is its place as in SETTINGS."""
-    if shape not in NOT_AVAILABLE:
-        return f"is not a setting{_instead(key, names)}"
-    meant = other_names()["settings"].get(key)
-    return f"is not available in this build; write {meant[0]}" if meant else "is not available in this build"
+def unknown_key(key: str, names: Collection[str]) -> str:
+    """What is wrong with a key that is none of the settings of its table."""
+    return f"is not a setting{_instead(key, names)}"
 
 
 def _instead(key: str, names: Collection[str]) -> str:

@@ -425,16 +425,6 @@ def test_every_route_is_told() -> None:
         assert f"`{shape}`" in section("http-api", "Addresses"), shape
 
 
-def test_what_is_not_available_is_named_as_such_and_nowhere_else() -> None:
-    absent = section("settings", "Not in this build")
-    elsewhere = everything().replace(absent, "")
-    own = {one.name for settings in all_settings().values() for _, one in settings}
-    for place in app.plugin("toml_advice").NOT_AVAILABLE:
-        name = place.rpartition(".")[2]
-        assert re.search(rf"`\[?{name}\]?`", absent), place
-        assert name in own or not re.search(rf"`{name}`|^{name} *=", elsewhere, re.MULTILINE), place
-
-
 def test_the_first_block_is_the_two_commands_that_do_everything() -> None:
     """.ci/run pastes it in a fresh clone."""
     kind, content = blocks(page("README.md"))[0]
