@@ -484,8 +484,7 @@ class Column(NamedTuple):
 class Table:
     """A tabular answer. `rows` is a list for a page and an iterator for an export; whoever reads it calls close().
     `count` is how many rows there are in all, if asked for; size() the same for people, COUNTED + 1 for more than COUNTED or
-    None if it is not known soon; it may raise an AppError. `damaged` has row number, column and why of what is damaged.
-    """
+    None if it is not known soon; it may raise an AppError. `damaged` has row number, column and why of what is damaged."""
 
     def __init__(
         self, columns: tuple[Column, ...], rows: Iterable[Mapping[str, Json]], next: str | None = None,
@@ -495,6 +494,7 @@ class Table:
         self.columns, self.rows, self.next, self.count = columns, rows, next, count
         self.close, self.size, self.damaged = close, size, damaged
         self.facts: Value = {}  # what a page in JSON says beside its rows, such as facets
+        self.added: Any = None  # what rows that are groups add up to (plugins/tallies.py)
         self.text = ""  # the rows as JSON, a comma between them: then `rows` has none; what is damaged is never here
 
 
@@ -2939,7 +2939,7 @@ def _csv_lines(heading: Sequence[str], rows: Iterable[Sequence[str]], delimiter:
 
 def _excel_csv(table: Table, locale: Any) -> Iterator[bytes]:
     """CSV that Excel opens as it is: UTF-8 with a mark, and cells as people of the site's language write them."""
-    heading, rows, delimiter = locale.spreadsheet(table.columns, table.rows)
+    heading, rows, delimiter = locale.spreadsheet(table.columns, table.rows, plugin("tallies").Lines(table))
     lines = _csv_lines(heading, rows, delimiter)
     yield b"\xef\xbb\xbf" + next(lines)  # not before the first rows: what fails there has a status of its own
     yield from lines
@@ -7009,11 +7009,12 @@ class View(Resource):
         return [query, *(query._replace(order_by=(name,), limit=0) for name in self.config.facets)]
 
     def describe(self) -> Value:
-        """Schemas of the parameters by name, which must be given, the columns, those to count, whether it has a chart."""
+        """Schemas of the parameters by name, which must be given, the columns, those to count and to add up, whether it has
+        sub-totals and a chart."""
         required = [name for name, one in self.params.items() if one.config.required]
         params = {name: one.schema for name, one in self.params.items()}
         found = {"params": params, "required": required, "facets": list(self.config.facets), "columns": self.columns}
-        return found | {"totals": plugin("totals").names(self.config), "chart": bool(self.config.chart)}
+        return {**found, **plugin("totals").described(self.config), "chart": bool(self.config.chart)}
 
 
 # ---- apps, home, administration

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -69,10 +70,12 @@ class Rows:
         ending: str = "",  # of the addresses of records
         moves: Any = None,  # what moves a record on (plugins/move_pages.py), in a cell at the end of each row
         boxes: Any = None,  # what chooses rows (plugins/several_pages.py), in a cell at the beginning of each
+        between: Mapping[int, str] = MappingProxyType({}),  # rows of HTML by the number of the row that each stands behind
     ) -> None:
         self._columns = [column._replace(title=locale.heading(column)) for column in columns]
         self._rows, self._locale, self._url = list(rows), locale, url
         self._records, self._ending, self._moves, self._boxes = records and url(records), ending, moves, boxes
+        self._between = between
         self._leads = next((place for place, one in enumerate(columns) if not one.link), None)  # the column that leads there
 
     def __len__(self) -> int:
@@ -103,7 +106,10 @@ class Rows:
             columns.insert(self._moves.after(self._columns), self._moving(self._columns[0]))
         if self._boxes:
             columns.insert(0, self._boxes.html(self._rows, _escaped(self._names(self._columns[0]))))
-        return "\n".join(["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)])
+        rows = ["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)]
+        for number, row in self._between.items():
+            rows[number] += f"\n{row}"
+        return "\n".join(rows)
 
     def _column(self, column: Column) -> list[str]:
         """The HTML of a column's cells, one for each row."""

@@ -40,10 +40,10 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import groups, joins, reading
+    from plugins import groups, joins, reading, tallies
     from plugins.joins import Join
 else:
-    groups, joins, reading = map(app.plugin, ("groups", "joins", "reading"))
+    groups, joins, reading, tallies = map(app.plugin, ("groups", "joins", "reading", "tallies"))
 
 # ==== 1. JOINED ==================================================================================================
 # Records with columns of other forms beside their own.
@@ -177,15 +177,22 @@ class JoinedView(View):
 
     def _page(self, records: Sequence[Record], query: Query, asked: ListQuery, request: Request) -> Table:
         """A page of rows that are all here, or all of them."""
-        shaped = self._shaped(request.page)
+        shaped, place = self._shaped(request.page), f"views/{self.name}"
         if request.whole:
             every = CompiledQuery(query._replace(limit=len(records), after="")).first(records)
-            return Table(self.columns, watched(f"views/{self.name}", (shaped(one.value) for one in every)))
+            table = Table(self.columns, watched(place, (shaped(one.value) for one in every)))
+            table.added = self._added(query, every, every, [])
+            return table
         compiled = CompiledQuery(query)
-        page, size = compiled.page(compiled.first(records)), sum(map(compiled.selects, records))
-        rows = [shaped(one.value) for one in page.items]
-        count = size if asked.wants_count else None
-        return paged(self.columns, rows, page.next, place=f"views/{self.name}", count=count, size=lambda: size)
+        selected, found = [one for one in records if compiled.selects(one)], compiled.first(records)
+        page, size = compiled.page(found), len(selected)
+        rows, count = [shaped(one.value) for one in page.items], size if asked.wants_count else None
+        table = paged(self.columns, rows, page.next, place=place, count=count, size=lambda: size)
+        table.added = self._added(query, selected, page.items, found[len(rows) :])
+        return table
+
+    def _added(self, query: Query, selected: Sequence[Record], rows: Sequence[Record], following: Sequence[Record]) -> Any:
+        """What rows add up to which are groups (see Table)."""
 
     def declared(self) -> list[Query]:
         own = tuple(one for one in self.config.order_by if "." not in one) or ("-id",)
@@ -195,7 +202,7 @@ class JoinedView(View):
 
 # ==== 2. GROUPED =================================================================================================
 # Each row is a group of records with what they add up to. The provider groups; the groups are ordered and paged here.
-# uses: VALUES CONFIG RESOURCES PROVIDERS JOINED plugin:groups plugin:joins
+# uses: VALUES CONFIG RESOURCES PROVIDERS JOINED plugin:groups plugin:joins plugin:tallies
 # defines: MOST_GROUPS is_grouped GroupedView
 
 MOST_GROUPS = 10_000
@@ -304,6 +311,11 @@ class GroupedView(JoinedView):
 
     # -- rows
 
+    def _added(self, query: Query, selected: Sequence[Record], rows: Sequence[Record], following: Sequence[Record]) -> Any:
+        by = [one.name for one in self.columns if one.name not in self.measures]
+        lead = query.order_by[0].removeprefix("-") if query.order_by else ""
+        return tallies.Added(selected, rows, following, lead if lead in by and len(by) > 1 else "")
+
     def rows(self, request: Request) -> Table:
         asked = read_list(request.params, self.columns, self.locale, self.own_params())
         records, query = self.grouped(asked)
@@ -338,6 +350,10 @@ class GroupedView(JoinedView):
             return
         stored = list(dict.fromkeys(self.joins[name].field_name if name in self.joins else name for name in by))
         measures = [self.measures[name] for name in names]
+        for one in [one for one in self.columns if one.total == "avg" and one.name in names]:
+            if (measure := self.measures[one.name]).op == "avg":  # of all numbers, its mean is not that of the means
+                names += tallies.parts_of(one.name)
+                measures += [Measure("sum", measure.field), Measure("numbers", measure.field)]
         merged = _Merged(measures, query.instants) if self.joins else None
         asked = merged.asked if merged else measures
         with groups.within(min(groups.limit_s(), float(self.config.timeout_s))):

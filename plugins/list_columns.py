@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from app import BadRequest, Json, Request, Table, load_json, nearest, plugin
+from app import BadRequest, Json, Request, Table, Value, load_json, nearest, plugin
 
 # ==== 1. CHOSEN ==================================================================================================
 # Whoever asks for columns gets them and no others. Pages read all of a row, and leave out columns themselves: a row leads to
@@ -42,9 +42,23 @@ def narrow(request: Request, table: Table) -> None:
     of_page = isinstance(rows, list)
     table.columns, table.text = tuple(by_name[name] for name in names), ""
     table.rows = list(_narrowed(rows, names)) if of_page else _narrowed(rows, names)
+    table.facts = table.facts | _facts(table.facts, names)
     table.damaged = [one for one in table.damaged if one[1] in names]
 
 
 def _narrowed(rows: Iterable[Mapping[str, Json]], names: Sequence[str]) -> Iterator[Mapping[str, Json]]:
     for row in rows:
         yield {name: row[name] for name in names}
+
+
+def _facts(facts: Value, names: Sequence[str]) -> Value:
+    """The totals and sub-totals of these columns."""
+    kept: Value = {"totals": _of(names, facts["totals"])} if "totals" in facts else {}
+    if "subtotals" in facts:
+        found = [one | {"totals": _of(names, one["totals"])} for one in facts["subtotals"] if one["column"] in names]
+        kept["subtotals"] = [one for one in found if one["totals"]]
+    return kept
+
+
+def _of(names: Sequence[str], values: Value) -> Value:
+    return {name: values[name] for name in names if name in values}

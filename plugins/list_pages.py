@@ -27,7 +27,7 @@ else:
 # What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
 # same on each look at it: they are written once for its columns and language.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:controls plugin:filter_row plugin:list_columns
-#          plugin:pages
+#       plugin:pages
 # defines: again
 
 
@@ -297,8 +297,8 @@ def _filter_input(one: Input, t: Words) -> Input:
 # ==== 2. LISTS ===================================================================================================
 # The address of a list is its whole state: what it is narrowed by, its columns, its order and its page.
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
-#          plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:saved_filters plugin:several_pages
-#          plugin:totals plugin:view_extras
+#       plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:saved_filters plugin:several_pages
+#       plugin:totals plugin:view_extras
 # defines: shown
 
 
@@ -321,7 +321,8 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         headings.insert(moves.after(columns), heading)
     state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
     ending = "?" + urlencode({"_list": state}) if state and is_records else ""
-    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes)
+    between = app.plugin("totals").between(exchange, response, columns) if table.added else {}
+    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes, between)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
         **app.plugin("view_extras").of_page(exchange, response),

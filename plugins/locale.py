@@ -197,15 +197,30 @@ class Locale:
         return list(map(write, values))
 
     def spreadsheet(
-        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]
+        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]], lines: Any = None
     ) -> tuple[list[str], Iterator[list[str]], str]:
         """The heading, the rows and the delimiter of CSV that a spreadsheet shows to people. No cell is a formula; times are
-        by the clocks of the zone, which their heading names."""
+        by the clocks of the zone, which their heading names. `lines` (of plugins/tallies.py) are the totals among them."""
         zone = {column.name: f" ({self.zone_name})" for column in columns if column.format == "date-time"}
         heading = [no_formula(self.heading(column) + zone.get(column.name, "")) for column in columns]
-        rows = self.labelled(columns, rows)
-        cells = ([self._spreadsheet_cell(column, row[column.name]) for column in columns] for row in rows)
+        cells = self._spreadsheet_rows(columns, self.labelled(columns, rows), lines)
         return heading, cells, ";" if "," in self.write_number(0.5) else ","
+
+    def _spreadsheet_rows(
+        self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]], lines: Any
+    ) -> Iterator[list[str]]:
+        for number, row in enumerate(rows):
+            yield [self._spreadsheet_cell(column, row[column.name]) for column in columns]
+            for line in lines.behind(number, row) if lines else ():
+                yield self._spreadsheet_line(columns, line)
+        for line in lines.below() if lines else ():
+            yield self._spreadsheet_line(columns, line)
+
+    def _spreadsheet_line(self, columns: Sequence[Column], line: Any) -> list[str]:
+        """A line of totals."""
+        label, words = line.label(self, columns)
+        cells = [self._spreadsheet_cell(*line.cell(one)) for one in columns]
+        return [no_formula(words) if at == label else cell for at, cell in enumerate(cells)]
 
     @staticmethod
     def labelled(columns: Sequence[Column], rows: Iterable[Mapping[str, Json]]) -> Iterable[Mapping[str, Json]]:

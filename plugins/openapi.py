@@ -696,7 +696,12 @@ class Description:
         row, own = self._schema(base.rpartition("/")[2], "Row", rows_of(one["columns"])), one["params"]
         counted = {"type": "array", "items": ref("FacetCount")}
         facets = {"facets": _object(dict.fromkeys(one["facets"], counted), ())} if one["facets"] else {}
-        totals = {"totals": _object({name: {} for name in one["totals"]}, ())} if one["totals"] else {}
+        added = _object({name: {} for name in one["totals"]}, ())
+        totals = {"totals": added} if one["totals"] else {}
+        if one["subtotals"]:
+            names = {"enum": [column.name for column in one["columns"]]}
+            fields = {"column": _TEXT | names, "value": {}, "totals": added}
+            totals["subtotals"] = {"type": "array", "items": _object(fields, tuple(fields))}
         page = self._schema(base.rpartition("/")[2], "Rows", _list_of(ref(row), **facets, **totals))
         needed = [name for name in one["required"] if "default" not in own[name]]
         params = [own_param(name, schema, needed=name in needed) for name, schema in own.items()]

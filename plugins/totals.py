@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Mapping, Sequence
-from decimal import Decimal
+from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,23 +28,23 @@ from app import (
     View,
     ViewConfig,
     read_list,
-    value_key,
 )
 
 if TYPE_CHECKING:
-    from plugins import form_views, groups
+    from plugins import form_views, groups, tallies
     from plugins.locale import Locale
     from plugins.statements import SqlView
+    from plugins.tallies import Subtotal
 else:
-    form_views, groups = app.plugin("form_views"), app.plugin("groups")
+    form_views, groups, tallies = map(app.plugin, ("form_views", "groups", "tallies"))
 
 # ==== 1. TOTALS ==================================================================================================
 # The provider adds up, so that a page of fifty rows says what all of them come to. A page waits for that no longer than for
 # the count of its rows, and says so if that was not enough; a program that asks for totals gets them, or an error.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:form_views plugin:groups plugin:locale plugin:statements
-# defines: WORDS names params answer totals_of Tally below written
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:form_views plugin:groups plugin:locale plugin:statements
+#       plugin:tallies
+# defines: names described params answer totals_of below between written
 
-WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
 _SLOW_S, _MOST_SLOW = 30.0, 1000  # a list whose totals took too long is shown without them for so long; how many are known
 _slow: weakref.WeakKeyDictionary[View, dict[Any, float]] = weakref.WeakKeyDictionary()  # until when, by what was asked of it
 _TOO_LONG = (QueryTimeout, TooLarge, Unsupported)
@@ -54,6 +53,11 @@ _TOO_LONG = (QueryTimeout, TooLarge, Unsupported)
 def names(config: ViewConfig) -> list[str]:
     """The columns of a view that have totals."""
     return [name for name, said in config.columns.items() if said.get("total")]
+
+
+def described(config: ViewConfig) -> Value:
+    """What programs are told of them."""
+    return {"totals": names(config), "subtotals": bool(names(config)) and len(config.group_by) > 1}
 
 
 def params(config: ViewConfig) -> list[str]:
@@ -69,23 +73,27 @@ def answer(view: View, request: Request, table: Table) -> None:
     if asked != "1" or request.whole:
         return
     try:
-        table.facts = {**table.facts, "totals": totals_of(view, request, table.columns)}
+        table.facts = {**table.facts, "totals": totals_of(view, request, table)}
+        if table.added and not request.page and (found := table.added.subtotals(table.columns)):
+            table.facts["subtotals"] = [one.told for one in found]
     except _TOO_LONG:
         if not request.page:  # which says so
             raise
 
 
-def totals_of(view: View, request: Request, columns: Sequence[Column], within_s: float | None = None) -> Value:
-    """The totals of those of the columns that have one, over all rows that a request selects. Raises QueryTimeout, TooLarge
-    or Unsupported if there are too many for the provider or for `within_s`."""
+def totals_of(
+    view: View, request: Request, table: Table, within_s: float | None = None, columns: Sequence[Column] | None = None
+) -> Value:
+    """The totals of those of the columns, or of all that a table has, over all rows that a request selects. Raises
+    QueryTimeout, TooLarge or Unsupported if there are too many for the provider or for `within_s`."""
+    columns = table.columns if columns is None else columns
+    if table.added:
+        return cast(Value, table.added.totals(columns))
     measures = [Measure(one.total, one.name) for one in columns if one.total]
     if not measures:
         return {}
-    if getattr(view, "is_grouped", False):
-        with groups.within(within_s or groups.GROUPS_S):
-            found: Sequence[Json] = _of_groups(view, request, columns)
-    elif isinstance(view.source, Form):
-        found = _of_records(view, request, measures, within_s)
+    if isinstance(view.source, Form):
+        found: Sequence[Json] = _of_records(view, request, measures, within_s)
     else:
         sql = cast("SqlView", view)
         timeout_s = min(float(view.config.timeout_s), within_s or float(view.config.timeout_s))
@@ -105,50 +113,6 @@ def _of_records(view: View, request: Request, measures: Sequence[Measure], withi
         return cast(Sequence[Json], view.source.store.groups(query, (), measures, 1)[0])
 
 
-def _of_groups(view: View, request: Request, columns: Sequence[Column]) -> list[Json]:
-    """Of the rows of a view that groups records, of which there are few."""
-    tallies = [Tally(one) for one in columns if one.total]
-    table = view.rows(request._replace(whole=True, encoded=False))
-    try:
-        for row in table.rows:
-            for tally in tallies:
-                tally.add(row.get(tally.name))
-    finally:
-        table.close()
-    return [tally.result() for tally in tallies]
-
-
-class Tally:
-    """Adds up the values of a column one by one, as providers do it."""
-
-    def __init__(self, column: Column) -> None:
-        self.name, self.op = column.name, column.total
-        self._instant, self._count = column.format == "date-time", 0
-        self._exact, self._bound, self._key = groups.Total(), cast(Json, None), ""
-
-    def add(self, value: Json) -> None:
-        if value is None:
-            return
-        self._count += 1
-        if self.op in ("sum", "avg"):
-            if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-                self._exact.add_number(value)
-                self._exact.count += 1
-        elif self.op != "count" and self._goes_beyond(key := value_key(value, self._instant)):
-            self._key, self._bound = key, value
-
-    def _goes_beyond(self, key: str) -> bool:
-        """Whether a value with this sort key is less, or greater, than all before it."""
-        return key != "z" and (not self._key or (key < self._key if self.op == "min" else key > self._key))
-
-    def result(self) -> Json:
-        """Raises TooLarge if it has too many digits."""
-        if self.op in ("min", "max"):
-            return self._bound
-        ways: Mapping[str, Any] = {"sum": self._exact.sum, "avg": self._exact.avg}
-        return self._count if self.op == "count" else cast(Json, ways[self.op]())
-
-
 # ---- the row of a page
 
 
@@ -159,10 +123,22 @@ def below(exchange: Exchange, response: Response, columns: Sequence[Column]) -> 
     if not isinstance(view, View) or not any(one.total for one in columns) or response.page.get("faults"):
         return none
     is_asked = exchange.query.get("_totals") == "1"
-    found = table.facts.get("totals") if is_asked else _soon(view, cast(Request, request), columns)
+    found = table.facts.get("totals") if is_asked else _soon(view, cast(Request, request), table, columns)
     if found is None:
         return none | {"no_totals": _refused(exchange, is_asked)}
-    return none | {"totals": _html(exchange.locale, columns, found)}
+    return none | {"totals": f"<tfoot>{_row(exchange.locale, columns, found)}</tfoot>"}
+
+
+def between(exchange: Exchange, response: Response, columns: Sequence[Column]) -> dict[int, str]:
+    """The sub-totals on a page as rows of HTML, each by the number of the row that it stands behind."""
+    table = cast(Table, response.table)
+    if not table.added or response.page.get("faults"):
+        return {}
+    try:
+        found: Sequence[Subtotal] = table.added.subtotals(columns)
+    except TooLarge:  # which the row below says
+        return {}
+    return {one.behind: _row(exchange.locale, columns, one.totals, one) for one in found if one.behind is not None}
 
 
 def _refused(exchange: Exchange, is_asked: bool) -> str:
@@ -174,13 +150,13 @@ def _refused(exchange: Exchange, is_asked: bool) -> str:
     return str(t.html("totals.later", add=t.link(href, t("totals.add"))))
 
 
-def _soon(view: View, request: Request, columns: Sequence[Column]) -> Value | None:
+def _soon(view: View, request: Request, table: Table, columns: Sequence[Column]) -> Value | None:
     """The totals of a page, if they are soon there. A list that kept somebody waiting in vain is not asked again at once."""
     key, now, slow = tuple(sorted(request.params.items())), time.monotonic(), _slow.setdefault(view, {})
     if now < slow.get(key, 0.0):
         return None
     try:
-        return totals_of(view, request, columns, COUNT_S)
+        return totals_of(view, request, table, COUNT_S, columns)
     except AppError as error:
         if len(slow) > _MOST_SLOW:
             slow.clear()
@@ -190,18 +166,39 @@ def _soon(view: View, request: Request, columns: Sequence[Column]) -> Value | No
         return None
 
 
-def _html(locale: Locale, columns: Sequence[Column], found: Value) -> str:
+def _row(locale: Locale, columns: Sequence[Column], found: Value, about: Subtotal | None = None) -> str:
+    """Totals as a row, which says what it is in front of the first one; a sub-total that is in the first column says so in
+    another one."""
     leads = next(place for place, one in enumerate(columns) if one.total)
+    title = locale.t("totals.title") if about is None else about.title(locale, _column(columns, about.column))
+    named = 0 if leads else None if about is None else _room(columns, about.column)
     cells = []
-    if leads:  # what stands before the first total says what the row is
-        cells.append(f'<th scope="row" colspan="{leads}">{escape(locale.t("totals.title"))}</th>')
-    for one in columns[leads:]:
-        cells.append(_cell(locale, one, found[one.name], bool(leads)) if one.total else "<td></td>")
-    return f"<tfoot><tr>{''.join(cells)}</tr></tfoot>"
+    for place, one in enumerate(columns):
+        if place == named:
+            cells.append(f'<th scope="row" colspan="{leads or 1}">{escape(title)}</th>')
+        elif one.total:
+            cells.append(_cell(locale, one, found[one.name], bool(leads)))
+        elif place >= leads:
+            cells.append("<td></td>")
+    return f"<tr>{''.join(cells)}</tr>" if about is None else f'    <tr class="subtotal">{"".join(cells)}</tr>'
+
+
+def _column(columns: Sequence[Column], name: str) -> Column:
+    return next(one for one in columns if one.name == name)
+
+
+def _room(columns: Sequence[Column], name: str) -> int:
+    """The number of the first column without a total, or that of the column of this name."""
+    names = [one.name for one in columns]
+    return next((place for place, one in enumerate(columns) if not one.total), names.index(name))
 
 
 def _cell(locale: Locale, column: Column, value: Json, is_named: bool) -> str:
-    words = "" if column.total == "sum" and is_named else f'<span class="op">{escape(locale.t(WORDS[column.total]))}</span> '
+    words = (
+        ""
+        if column.total == "sum" and is_named
+        else f'<span class="op">{escape(locale.t(tallies.WORDS[column.total]))}</span> '
+    )
     of = escape(locale.heading(column))  # which a phone shows before the value
     return f'<td class="num" data-of="{of}">{words}<bdi>{escape(written(locale, column, value))}</bdi></td>'
 

@@ -11,20 +11,20 @@ from tempfile import SpooledTemporaryFile, TemporaryDirectory
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, cast
 
 import app
-from app import CHUNK_BYTES, LOST, BadRequest, Column, Exchange, Format, Json, Response, Table, TooLarge
+from app import CHUNK_BYTES, LOST, BadRequest, Column, Exchange, Format, Json, Response, Table
 
 if TYPE_CHECKING:
     from plugins import column_formats as formats
-    from plugins import totals
+    from plugins import tallies, totals
     from plugins.locale import Locale
 else:
-    formats, totals = app.plugin("column_formats"), app.plugin("totals")
+    formats, tallies, totals = map(app.plugin, ("column_formats", "tallies", "totals"))
 
 # ==== 1. XLSX ====================================================================================================
 # A list as one sheet, written row by row in constant memory: numbers, days and moments are cells of their own kind, and a
 # text is always a text, whatever it begins with.
 # uses: ERRORS VALUES CONTRACTS RUNNERS plugin:column_formats plugin:import_files plugin:list_facts plugin:locale
-#          plugin:reserve plugin:totals
+#       plugin:reserve plugin:tallies plugin:totals
 # defines: Format:xlsx MOST_ROWS MOST_LETTERS XLSX_MEDIA Xlsx
 
 MOST_ROWS = 1_048_576  # of a sheet, its heading among them
@@ -79,7 +79,7 @@ def _write(file: IO[bytes], table: Table, title: str, exchange: Exchange, respon
     with TemporaryDirectory() as folder:  # where the rows wait for the end, whatever happens
         book = Workbook(file, {"constant_memory": True, "tmpdir": folder})
         locale, name = exchange.locale, _sheet_name(title)
-        sheet = _Sheet(book, name, table.columns, locale)
+        sheet = _Sheet(book, name, table.columns, locale, tallies.Lines(table))
         try:
             sheet.fill(locale.labelled(table.columns, table.rows))
         except BaseException:
@@ -118,14 +118,14 @@ def _sheet_name(title: str, apart_from: str = "") -> str:
 class _Sheet:
     """The sheet that the rows are written to."""
 
-    def __init__(self, book: Any, name: str, columns: Sequence[Column], locale: Locale) -> None:
+    def __init__(self, book: Any, name: str, columns: Sequence[Column], locale: Locale, lines: tallies.Lines) -> None:
         self._sheet, self._columns, self._locale = book.add_worksheet(name), columns, locale
         self._styles = {name: book.add_format({"num_format": number}) for name, number in _STYLES.items()}
         self._heading = book.add_format({"bold": True, "bottom": 1})
         self._book, self._widths = book, [0] * len(columns)
         self._codes = [formats.number_code(locale, one.format) for one in columns]
         self._numbers = [book.add_format({"num_format": code}) if code else None for code, _ in self._codes]
-        self._tallies = [(place, totals.Tally(one)) for place, one in enumerate(columns) if one.total]
+        self._lines = lines
         self.cut: list[_Cut] = []
 
     def fill(self, rows: Any) -> None:
@@ -134,16 +134,19 @@ class _Sheet:
             zone = f" ({self._locale.zone_name})" if column.format == "date-time" else ""
             self._text(0, place, self._locale.heading(column) + zone, self._heading)
         number = 0
-        for number, row in enumerate(rows, 1):
+        for count, row in enumerate(rows):
+            number += 1
             if number >= MOST_ROWS:
                 words = "a sheet holds a heading and {:,} rows, and this list has more: filter it, or take it as CSV"
                 raise BadRequest(words.format(MOST_ROWS - 1))
             if number % 5000 == 0:
                 app.plugin("reserve").check_scratch("writing a workbook")
             self._row(number, row)
-            for _, tally in self._tallies:
-                tally.add(row[tally.name])
-        self._below(number + 1)
+            for line in self._lines.behind(count, row):
+                number += 1
+                self._line(number, line, {"bold": True})
+        for place, line in enumerate(self._lines.below(), 1):
+            self._line(number + place, line, {"bold": True, "top": 1} if place == 1 else {"bold": True})
         self._sheet.freeze_panes(1, 0)
         if self._columns:
             self._sheet.autofilter(0, 0, number, len(self._columns) - 1)
@@ -160,36 +163,28 @@ class _Sheet:
             if value is not None and not self._typed(number, place, column, value):
                 self._text(number, place, self._locale.show(column, value))
 
-    def _below(self, number: int) -> None:
-        """The totals: a row for each kind of them, with values and not with formulas, so that they are those of the page."""
-        label = next((place for place, one in enumerate(self._columns) if not one.total), None)
-        for op in dict.fromkeys(tally.op for _, tally in self._tallies):
-            edge = {"bold": True, "top": 1} if op == self._tallies[0][1].op else {"bold": True}
-            if label is not None:
-                self._text(number, label, self._locale.t(totals.WORDS[op]), self._book.add_format(edge))
-            for place, tally in self._tallies:
-                if tally.op == op:
-                    self._total(number, place, tally, edge)
-            number += 1
+    def _line(self, number: int, line: tallies.Line, edge: Mapping[str, Any]) -> None:
+        """A line of totals, with values and not with formulas, so that they are those of the page."""
+        label, words = line.label(self._locale, self._columns)
+        if label is not None:
+            self._text(number, label, words, self._book.add_format(edge))
+        for place, column in enumerate(self._columns):
+            if place != label and (value := line.totals.get(column.name)) is not None:
+                self._total(number, place, value, edge)
 
-    def _total(self, row: int, place: int, tally: Any, edge: Mapping[str, Any]) -> None:
+    def _total(self, row: int, place: int, value: Json, edge: Mapping[str, Any]) -> None:
         column, (code, divisor) = self._columns[place], self._codes[place]
-        try:
-            value = tally.result()
-        except TooLarge:
-            return
-        is_number = isinstance(value, int | float | Decimal) and not isinstance(value, bool)
-        if tally.op == "count" or not code:
+        if column.total == "count" or not code:
             code, divisor = "", 1
-        style = self._book.add_format({**edge, **({"num_format": code} if code else {})})
-        if is_number and _is_exact(value):
+        style = {**edge, **({"num_format": code} if code else {})}
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and _is_exact(value):
             self._measure(row, place, len(totals.written(self._locale, column, value)))
-            self._sheet.write_number(row, place, value / divisor if divisor != 1 else value, style)
+            self._sheet.write_number(row, place, value / divisor if divisor != 1 else value, self._book.add_format(style))
         elif isinstance(value, str) and (found := self._moment(column.format, value)):
-            style = self._book.add_format({**edge, "num_format": _STYLES[found[0]]})
-            self._sheet.write_datetime(row, place, found[1], style)
-        elif value is not None:
-            self._text(row, place, totals.written(self._locale, column, value), style)
+            dated = self._book.add_format({**edge, "num_format": _STYLES[found[0]]})
+            self._sheet.write_datetime(row, place, found[1], dated)
+        else:
+            self._text(row, place, totals.written(self._locale, column, value), self._book.add_format(style))
 
     def _typed(self, row: int, place: int, column: Column, value: Json) -> bool:
         """Write a value that has a kind of cell of its own; whether it has."""

@@ -36,6 +36,10 @@ from = "forms/leave"
 group_by = ["who.status"]
 columns = { "who.status" = {}, n = { count = "days" }, sum = { sum = "days" }, mean = { avg = "days" }, least = { min = "days" }, most = { max = "days" }, records = { count = "id" } }
 facets = ["who.status"]
+[views.parted]
+from = "forms/leave"
+group_by = ["who.status", "who"]
+columns = { "who.status" = {}, who = {}, n = { count = "days", total = "sum" }, sum = { sum = "days", total = "sum" }, mean = { avg = "days", total = "avg" }, least = { min = "days", total = "min" }, most = { max = "days", total = "max" }, records = { count = "id", total = "sum" } }
 [views.total]
 from = "forms/leave"
 columns = { n = { count = "days" }, sum = { sum = "days" }, mean = { avg = "days" }, least = { min = "days" }, most = { max = "days" }, records = { count = "id" } }
@@ -103,6 +107,11 @@ def check_groups(filled: Site) -> None:
         assert table.count == len(whole)
         facets = table.facts["facets"][by]
         assert {(one["value"], one["count"]) for one in facets} == {(one[by], 1) for one in whole}
+    for query, kept in (("", rows), ("&who__in=a,b,c", [row for row in rows if row["who"] in "abc"])):
+        facts = filled.read(f"views/parted?_totals=1&_size=1000{query}").table.facts
+        parts = [{"value": one.pop("who.status"), "totals": one} for one in model(kept, "who.status")]
+        assert facts["subtotals"] == [{"column": "who.status", **one} for one in parts]
+        assert facts["totals"] == measured(kept)
     assert items("views/by_who?who__in=a,c") == [one for one in model(rows, "who") if one["who"] in ("a", "c")]
     assert items("views/by_status?who.status=Bau") == model([r for r in rows if r["who.status"] == "Bau"], "who.status")
     assert items("views/by_status?_q=ÄR") == model([r for r in rows if r["who.status"] == "Ärzte"], "who.status")
@@ -173,6 +182,14 @@ group_by = ["kind", "grade", "team.budget", "team.name"]
 columns = { kind = {}, grade = {}, "team.name" = {}, "team.budget" = {}, n = { count = "id" }, costs = { sum = "cost" } }
 order_by = ["-costs", "kind"]
 facets = ["kind", "grade"]
+[views.parts]
+from = "forms/leave"
+group_by = ["kind", "grade"]
+columns = { kind = {}, grade = {}, n = { count = "id", total = "sum" }, costs = { sum = "cost", total = "sum" } }
+[views.few]
+from = "forms/leave"
+group_by = ["kind", "team"]
+columns = { kind = {}, team = {}, n = { count = "id", total = "sum" }, costs = { sum = "cost", total = "sum" } }
 [views.joined]
 from = "forms/leave"
 columns = { kind = {}, "team.name" = {}, "team.budget" = {}, "team.secret" = {}, "person.name" = {}, "person.email" = {} }
@@ -219,6 +236,20 @@ def test_rows_and_columns_of_groups_are_those_that_are_there_for_the_caller(mask
     facets = masked.read("views/groups?_facets=1", by=ann).table
     assert facets
     assert list(facets.facts["facets"]) == ["kind"]
+
+
+def test_subtotals_are_of_what_is_there_for_the_caller(masked: Site) -> None:
+    def subtotals(by: str) -> Any:
+        table = masked.read("views/parts?_totals=1", by=by).table
+        assert table
+        return [(one["column"], one["value"], one["totals"]) for one in table.facts.get("subtotals", [])]
+
+    ill, off = ("kind", "ill", {"n": 2, "costs": 20}), ("kind", "off", {"n": 1, "costs": 10})
+    assert subtotals(masked.token("cy", roles=["hr"])) == [ill, off]
+    assert subtotals(masked.token("ann", "views/*:read")) == []  # one of two columns is left: its rows have no parts
+    told = masked.read("views/few?_totals=1", by=masked.token("ann", "views/*:read")).table
+    assert told
+    assert told.facts["subtotals"] == [{"column": "kind", "value": "ill", "totals": {"n": 2}}]
 
 
 def test_columns_of_another_form_are_there_for_who_may_read_that(masked: Site) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +12,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import postgres_server
 import pytest
 from http_client import Site
@@ -33,6 +35,17 @@ group_by = ["region"]
 columns.region = { total = "count" }
 columns.sum = { sum = "amount", total = "sum", format = "money:EUR" }
 columns.most = { max = "pieces", total = "max" }
+
+[views.by_day]
+from = "forms/sales"
+group_by = ["region", "day"]
+columns.region = { title = "Where" }
+columns.day = {}
+columns.sum = { sum = "amount", total = "sum", format = "money:EUR" }
+columns.mean = { avg = "amount", total = "avg" }
+columns.least = { min = "amount", total = "min" }
+columns.most = { max = "pieces", total = "max" }
+columns.sales = { count = "id", total = "sum" }
 """ + "".join(f"""
 [views.{op}]
 from = "forms/sales"
@@ -130,6 +143,96 @@ def test_totals_of_groups_are_those_of_their_rows(site: tuple[Site, str, Any]) -
     amounts, pieces = ([row[name] for row in rows] for name in ("amount", "pieces"))
     assert totals == {"region": 2, "sum": expected("sum", amounts), "most": expected("max", pieces)}
     assert "<tfoot>" in asked.get("/views/grouped", token, Accept="text/html").text
+
+
+def added_up(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The model of what sales with anything in common add up to."""
+    amounts, pieces = ([row[name] for row in rows] for name in ("amount", "pieces"))
+    found = {name: expected(op, amounts) for name, op in (("sum", "sum"), ("mean", "avg"), ("least", "min"))}
+    return found | {"most": expected("max", pieces), "sales": len(rows)}
+
+
+def parted(rows: list[dict[str, Any]], name: str, descends: bool = False) -> list[dict[str, Any]]:
+    """The model of the sub-totals by a column, in its order; null is the least."""
+    values = sorted({row[name] for row in rows}, key=lambda one: (one is not None, one), reverse=descends)
+    return [{"column": name, "value": one, "totals": added_up([row for row in rows if row[name] == one])} for one in values]
+
+
+def test_subtotals_are_of_all_groups_with_a_value_of_the_first_column_of_the_order(site: tuple[Site, str, Any]) -> None:
+    asked, _, rows = site
+    token = asked.token("**:*")
+
+    def found(query: str) -> Any:
+        return asked.get(f"/views/by_day?_totals=1&_size=1000{query}", token).json
+
+    whole = found("")
+    assert (whole["subtotals"], whole["totals"]) == (parted(rows, "region"), added_up(rows))
+    assert whole["totals"]["mean"] != expected("avg", [row["mean"] for row in whole["items"]])  # no mean of means
+    assert found("&_sort=-region,sum")["subtotals"] == parted(rows, "region", descends=True)
+    assert found("&_sort=day")["subtotals"] == parted(rows, "day")
+    assert found("&region=north&_sort=-day")["subtotals"] == parted(
+        [row for row in rows if row["region"] == "north"], "day", descends=True
+    )
+    assert "subtotals" not in found("&_sort=sum")
+    assert "subtotals" not in found("&_sort=sum,region")
+    assert "subtotals" not in asked.get("/views/by_day?_sort=region", token).json
+    assert "subtotals" not in asked.get("/views/grouped?_totals=1", token).json  # each of its rows is one already
+    few = found("&sales__lte=4")  # a filter of a measure selects groups
+    kept = {(row["region"], row["day"]) for row in few["items"]}
+    assert 0 < len(kept) < len(whole["items"])
+    assert few["subtotals"] == parted([row for row in rows if (row["region"], row["day"]) in kept], "region")
+    alone = asked.get("/views/by_day?_totals=1&_size=1&_sort=-region", token).json  # and not of the page alone
+    assert alone["subtotals"] == parted(rows, "region", descends=True)[:1]
+
+
+def test_subtotals_are_those_of_the_columns_that_are_asked_for(site: tuple[Site, str, Any]) -> None:
+    asked, _, rows = site
+    token = asked.token("**:*")
+
+    def found(columns: str) -> Any:
+        return asked.get(f"/views/by_day?_totals=1&_size=1000&_columns={columns}", token).json
+
+    sales = [
+        {"column": "region", "value": one["value"], "totals": {"sales": one["totals"]["sales"]}}
+        for one in parted(rows, "region")
+    ]
+    assert (found("region,sales")["subtotals"], found("region,sales")["totals"]) == (sales, {"sales": len(rows)})
+    for columns in ("day,sales", "region,day"):
+        assert not found(columns).get("subtotals")
+        page = asked.get(f"/views/by_day?_columns={columns}", token, Accept="text/html").text
+        assert 'class="subtotal"' not in page
+        text = asked.get(f"/views/by_day.csv?_for=excel&_columns={columns}", token).text
+        assert "Sub-total" not in text
+
+
+def test_pages_and_exports_for_people_have_subtotals_behind_the_last_row_of_each_value(site: tuple[Site, str, Any]) -> None:
+    asked, _, rows = site
+    token = asked.token("**:*")
+    north, south = (one["totals"] for one in parted(rows, "region"))
+    days = len({row["day"] for row in rows if row["region"] == "north"})
+    pages = [asked.get(f"/views/by_day?_size={days - 1}", token, Accept="text/html").text]
+    assert "Sub-total" not in pages[0]  # there are more of the north, on the page that follows
+    following = re.findall(r'href="([^"]*_next=[^"]*)"', pages[0])[0].replace("&amp;", "&")
+    pages.append(asked.get(following, token, Accept="text/html").text)
+    [line, *_] = re.findall(r'<tr class="subtotal">.*</tr>', pages[1])
+    assert line.startswith(
+        '<tr class="subtotal"><th scope="row" colspan="2">north: Sub-total</th><td class="num" data-of="Sum">'
+    )
+    assert f'data-of="Sales"><bdi>{north["sales"]}</bdi></td></tr>' in line
+    lines = asked.get("/views/by_day.csv?_for=excel", token).text.splitlines()
+    at = [place for place, line in enumerate(lines) if "Sub-total" in line]
+    assert at[0] == 1 + days
+    assert lines[at[0]].startswith("north: Sub-total,,")
+    assert lines[at[0]].endswith(f",{north['sales']}")
+    assert lines[at[1]].endswith(f",{south['sales']}")
+    assert [line.partition(",")[0] for line in lines[at[1] + 1 :]] == ["Total", "Average", "Least", "Greatest"]
+    plain = asked.get("/views/by_day.csv", token).text.splitlines()
+    assert len(plain) == len(lines) - 6  # programs get rows and nothing else
+    sheet = openpyxl.load_workbook(io.BytesIO(asked.get("/views/by_day.xlsx", token).body)).worksheets[0]
+    made = [[cell.value for cell in row] for row in sheet.iter_rows()]
+    assert [line[0] for line in made if "Sub-total" in str(line[0])] == ["north: Sub-total", "south: Sub-total"]
+    assert made[at[0]][-1] == north["sales"]
+    assert [line[0] for line in made[at[1] + 1 :]] == ["Total", "Average", "Least", "Greatest"]
 
 
 def test_a_page_has_its_totals_below_all_of_its_pages(site: tuple[Site, str, Any]) -> None:

@@ -1,0 +1,212 @@
+"""What rows add up to: a column's values one by one, and the totals and sub-totals of a view whose rows are groups."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import app
+from app import Column, Json, Record, Table, TooLarge, Value, sort_key, value_key
+
+if TYPE_CHECKING:
+    from plugins import groups
+    from plugins.locale import Locale
+else:
+    groups = app.plugin("groups")
+
+# ==== 1. TALLIES =================================================================================================
+# Values are added up as providers do it.
+# uses: VALUES PROVIDERS plugin:groups
+# defines: WORDS parts_of Tally result_of
+
+WORDS = {one.rpartition(".")[2]: one for one in ("totals.sum", "totals.avg", "totals.min", "totals.max", "totals.count")}
+
+
+def parts_of(name: str) -> tuple[str, str]:
+    """The names under which a group has what its mean in a column is made of: the sum of its numbers, and how many they are.
+    No column has such a name."""
+    return f"{name} sum", f"{name} numbers"
+
+
+class Tally:
+    """Adds up the values of a column of rows one by one. The mean of a column of means is that of all their numbers, if the
+    rows have what these are made of."""
+
+    def __init__(self, column: Column) -> None:
+        self.name, self.op = column.name, column.total
+        self._parts = parts_of(column.name)
+        self._instant, self._count = column.format == "date-time", 0
+        self._exact, self._bound, self._key = groups.Total(), cast(Json, None), ""
+
+    def add(self, row: Mapping[str, Json]) -> None:
+        if self.op == "avg" and self._parts[1] in row:
+            self._add_numbers(row[self._parts[0]], cast(int, row[self._parts[1]]))
+        elif (value := row.get(self.name)) is not None:
+            self._add_value(value)
+
+    def _add_numbers(self, total: Json, count: int) -> None:
+        """So many numbers with this sum."""
+        if count:
+            self._exact.add_number(cast("int | float | Decimal", total))
+            self._exact.count += count
+
+    def _add_value(self, value: Json) -> None:
+        self._count += 1
+        if self.op in ("sum", "avg"):
+            if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+                self._add_numbers(value, 1)
+        elif self.op != "count" and self._goes_beyond(key := value_key(value, self._instant)):
+            self._key, self._bound = key, value
+
+    def _goes_beyond(self, key: str) -> bool:
+        """Whether a value with this sort key is less, or greater, than all before it."""
+        return key != "z" and (not self._key or (key < self._key if self.op == "min" else key > self._key))
+
+    def result(self) -> Json:
+        """Raises TooLarge if it has too many digits."""
+        if self.op in ("min", "max"):
+            return self._bound
+        ways: Mapping[str, Any] = {"sum": self._exact.sum, "avg": self._exact.avg}
+        return self._count if self.op == "count" else cast(Json, ways[self.op]())
+
+
+def result_of(columns: Iterable[Column], rows: Iterable[Mapping[str, Json]]) -> Value:
+    """What the columns that have a total add up to, by their names. Raises TooLarge."""
+    tallies = [Tally(one) for one in columns if one.total]
+    for row in rows:
+        for tally in tallies:
+            tally.add(row)
+    return {tally.name: tally.result() for tally in tallies}
+
+
+# ==== 2. PARTS ===================================================================================================
+# The groups of a view are all at hand. Where they are ordered by one of several columns of group_by first, each value of it
+# has a sub-total: that of all groups with it which are selected, on whatever page they stand.
+# uses: VALUES PROVIDERS TALLIES plugin:locale
+# defines: Subtotal Added added_of
+
+
+class Subtotal(NamedTuple):
+    """What the groups with one value of a column add up to."""
+
+    column: str
+    value: Json
+    totals: Value  # by column
+    behind: int | None  # the number of the row after which it stands; None if the rows of the value go on behind the page
+
+    def title(self, locale: Locale, column: Column) -> str:
+        """What it is called by people."""
+        return str(locale.t("totals.sub", value=locale.show(column, self.value) or "—"))
+
+    @property
+    def told(self) -> Value:
+        """It as programs get it."""
+        return {"column": self.column, "value": self.value, "totals": self.totals}
+
+
+class Added:
+    """What the groups that a request selects add up to. `rows` are those of its page, in order, and `following` is the
+    first one behind it, if there is one; `lead` is the column by whose values there are sub-totals, "" if there are none."""
+
+    def __init__(self, selected: Iterable[Record], rows: Sequence[Record], following: Sequence[Record], lead: str) -> None:
+        self._selected, self._rows, self._following, self._lead = selected, rows, following, lead
+
+    @cached_property
+    def _values(self) -> list[Value]:
+        return [one.value for one in self._selected]
+
+    def totals(self, columns: Sequence[Column]) -> Value:
+        """Raises TooLarge."""
+        return result_of(columns, self._values)
+
+    def subtotals(self, columns: Sequence[Column]) -> list[Subtotal]:
+        """One for each value that the page has, in its order; [] if none of the columns has a total, or the one with the
+        values is not among them. Raises TooLarge."""
+        if not any(one.total for one in columns) or all(one.name != self._lead for one in columns):
+            return []
+        keys = [sort_key(one.value[self._lead]) for one in (*self._rows, *self._following[:1])]
+        last = {key: number for number, key in enumerate(keys)}
+        found: dict[str, list[Value]] = {key: [] for key in keys[: len(self._rows)]}
+        for value in self._values:
+            if (key := sort_key(value[self._lead])) in found:
+                found[key].append(value)
+        return [
+            Subtotal(
+                self._lead,
+                rows[0][self._lead],
+                result_of(columns, rows),
+                at if (at := last[key]) < len(self._rows) else None,
+            )
+            for key, rows in found.items()
+        ]
+
+
+def added_of(table: Table | None) -> Added | None:
+    """What a table of groups adds up to; None if its rows are no groups."""
+    return cast("Added | None", getattr(table, "added", None))
+
+
+# ==== 3. LINES ===================================================================================================
+# Exports for people have lines between their rows, and below them one for each kind of total.
+# uses: ERRORS VALUES TALLIES PARTS plugin:locale
+# defines: Line Lines
+
+
+class Line(NamedTuple):
+    """A line of totals: of all rows those of one kind, or a sub-total."""
+
+    op: str
+    about: Subtotal | None
+    totals: Value  # by column
+
+    def label(self, locale: Locale, columns: Sequence[Column]) -> tuple[int | None, str]:
+        """The number of the column that says which line it is, None if there is no room for that, and what it says."""
+        place = next((at for at, one in enumerate(columns) if not one.total), None)
+        if self.about is None:
+            return place, str(locale.t(WORDS[self.op]))
+        lead = next(at for at, one in enumerate(columns) if one.name == self.about.column)
+        return lead if place is None else place, self.about.title(locale, columns[lead])
+
+    def cell(self, column: Column) -> tuple[Column, Json]:
+        """As what its total in a column is shown, and the total; None without one."""
+        return Column(column.name) if column.total == "count" else column, self.totals.get(column.name)
+
+
+class Lines:
+    """The lines of totals of a table whose rows are written one after the other."""
+
+    def __init__(self, table: Table) -> None:
+        self._columns = [one for one in table.columns if one.total]
+        self._added, self._tallies = added_of(table), [Tally(one) for one in self._columns]
+        self._behind: dict[int | None, Subtotal] = {}
+        if self._added and self._columns:
+            self._behind = {one.behind: one for one in self._tolerant(table.columns)}
+
+    def _tolerant(self, columns: Sequence[Column]) -> list[Subtotal]:
+        """A workbook has all its rows, whatever they come to."""
+        try:
+            return self._added.subtotals(columns) if self._added else []
+        except TooLarge:
+            return []
+
+    def behind(self, number: int, row: Mapping[str, Json]) -> Iterator[Line]:
+        """Those behind a row; rows count from 0."""
+        if not self._added:
+            for tally in self._tallies:
+                tally.add(row)
+        if one := self._behind.get(number):
+            yield Line("", one, one.totals)
+
+    def below(self) -> Iterator[Line]:
+        """Those below all rows. A total of too many digits is left out."""
+        found: Value = {}
+        for one, tally in zip(self._columns, self._tallies, strict=True):
+            try:
+                found |= self._added.totals([one]) if self._added else {one.name: tally.result()}
+            except TooLarge:
+                continue
+        for op in dict.fromkeys(one.total for one in self._columns):
+            names = [one.name for one in self._columns if one.total == op and one.name in found]
+            yield Line(op, None, {name: found[name] for name in names})
