@@ -2082,7 +2082,7 @@ class Scope(NamedTuple):
     caller: Caller
     now: float
     new_ids: Callable[[int], list[str]]  # so many new ones
-    read: Callable[[str, Mapping[str, str]], Response]  # reads (address, params) as the caller
+    read: Callable[..., Response]  # reads (address, params) as the caller; with page=True as a page does
     again: bool = False  # the same request began earlier and did not end: what it asks for may have been done
     send: Any = None  # does another request as the same caller, and takes a guard for it as Host.handle does
 
@@ -8841,14 +8841,16 @@ class Flow:
             raise SignInNeeded(f"sign in, or send a token with the grant {needed}")
         raise Forbidden(f"this needs the grant {needed}", needed=needed)
 
-    def _read_as(self, caller: Caller, request: Request, address: str, params: Mapping[str, str]) -> Response:
+    def _read_as(
+        self, caller: Caller, request: Request, address: str, params: Mapping[str, str], page: bool = False
+    ) -> Response:
         """Another resource, read as the same caller for the same request."""
         type_, _, rest = address.partition("/")
         name, *path = split_path(rest) or ("",)
         inner = Request(
             id=request.id, action=Action.READ, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path),
             door=request.door, params=params, credential=request.credential, sent_at=request.sent_at,
-            ceiling=request.ceiling, role=request.role, languages=request.languages,
+            ceiling=request.ceiling, role=request.role, languages=request.languages, page=page,
         )  # fmt: skip
         return self.handle_as(caller, inner)  # there is no commit to guard
 

@@ -20,6 +20,7 @@ from app import (
     AppPage,
     BadRequest,
     Caller,
+    Column,
     Exchange,
     Forbidden,
     Json,
@@ -142,8 +143,8 @@ def for_caller(home: Sequence[Value], caller: Caller) -> list[Block]:
 
 # ==== 3. PAGE ====================================================================================================
 # Blocks as the template shows them, in rows of one or two, where numbers that follow each other have a row of their own.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES READING BLOCKS plugin:cells plugin:charts plugin:page_sources
-#          plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES READING BLOCKS plugin:cells plugin:charts plugin:list_columns
+#       plugin:page_sources plugin:pages plugin:reading
 # defines: shown
 
 _MOST_COLUMNS = 8  # of a view; all are where "show all" leads
@@ -192,6 +193,18 @@ def _check_columns(table: Table) -> None:
     if not table.columns:
         table.close()
         raise Forbidden("it has no column that is there for this caller")
+
+
+def _check_parameters(response: Response) -> None:
+    """Raises BadRequest for parameters that the page of a view would ask for."""
+    if faults := response.page.get("faults"):
+        raise BadRequest(f"{faults[0].pointer[1:]} {faults[0].detail}", faults=faults)
+
+
+def _chosen(table: Table, text: str) -> list[Column]:
+    """The columns that `_columns` asks for."""
+    by_name = {one.name: one for one in table.columns}
+    return [by_name[name] for name in app.plugin("list_columns").chosen(text, list(by_name))]
 
 
 class _Page:
@@ -246,21 +259,24 @@ class _Page:
             return str(self._t("block.slow"))
         return str(self._t("block.gone") if isinstance(error, NotFound) else self._t("block.failed"))
 
-    def _read(self, block: Block, **params: str) -> Response:
+    def _read(self, block: Block, page: bool = False, **params: str) -> Response:
         """What is at its address, with its rows read."""
-        work = partial(self._scope.read, block.address, {**block.params, **params})
+        work = partial(self._scope.read, block.address, {**block.params, **params}, page=page)
         return self._reading.read(f"{block.address} {sorted(block.params.items())}", work)
 
     def _view(self, block: Block) -> dict[str, Any]:
-        limit = min(block.limit, MOST_ROWS)
-        table = cast(Table, self._read(block, _size=str(limit)).table)
+        """The first rows of a view, which lead where they do on its own page."""
+        response = self._read(block, page=True, _size=str(min(block.limit, MOST_ROWS)))
+        table, records = cast(Table, response.table), app.plugin("reading").records_of(response)
+        _check_parameters(response)
         _check_columns(table)
-        columns = table.columns[:_MOST_COLUMNS]
+        chosen = _chosen(table, block.params.get("_columns", ""))
+        columns = chosen[:_MOST_COLUMNS]
         with closing(table):
-            rows = cells.Rows(columns, list(table.rows), self._exchange.locale, self._exchange.url)
+            rows = cells.Rows(columns, list(table.rows), self._exchange.locale, self._exchange.url, records)
         numeric = ("number", "integer")
         heads = [(self._exchange.locale.heading(one), one.type in numeric) for one in columns]
-        return {"columns": heads, "table": rows, "has_more": bool(table.next) or len(columns) < len(table.columns)}
+        return {"columns": heads, "table": rows, "has_more": bool(table.next) or len(columns) < len(chosen)}
 
     def _chart(self, block: Block) -> dict[str, Any]:
         """The picture of a view, with words that say what is in it."""

@@ -91,6 +91,45 @@ def test_each_block_shows_what_its_reader_may_see(site: Site) -> None:
     assert f'<a href="{site.prefix}/apps/board">Try again</a>' in found["Broken"]
 
 
+def test_rows_of_a_block_lead_where_those_of_the_view_do_for_whoever_may_open_that(site: Site) -> None:
+    def hrefs(*grants: str) -> list[str]:
+        page = site.ask("GET", f"{site.prefix}/apps/board", headers=PAGE, token=site.token("apps/board:read", *grants)).text
+        return re.findall(r'<td[^>]*><a href="([^"]*)"', blocks(page)["Paid ones"])
+
+    rows = site.get(f"{site.prefix}/forms/leave/records?kind=paid&_sort=day&_size=2", site.token("**:*")).json["items"]
+    assert hrefs("views/waiting:read", "forms/leave:read") == [
+        f"{site.prefix}/forms/leave/records/{row['id']}" for row in rows
+    ]
+    assert hrefs("views/waiting:read", "forms/leave:create") == []
+
+
+LED = """
+[views.led]
+from = "forms/leave"
+columns = { day = { link = "views/led?kind={kind}" }, days = {}, address = {} }
+[apps.led]
+home = [
+  { view = "views/led?_columns=days,day", title = "Led" }, { view = "views/picky?year=soon", title = "Picky" },
+  { view = "views/led?_columns=nothing", title = "Wrong" },
+]
+"""
+
+
+def test_a_block_has_the_columns_it_asks_for_and_links_of_those_it_does_not_show(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text + HOME.partition("[apps.board]")[0] + LED)
+    token = site.token("**:*")
+    sent = {"day": "2027-01-01", "days": 3, "kind": "unpaid", "address": "here"}
+    made = site.send("/forms/leave", sent, token).json
+    found = blocks(site.get("/apps/led", token, **PAGE).text)
+    assert words(found["Led"]) == "Led Led Days First day 3 2027-01-01"
+    assert re.findall(r'<td[^>]*><a href="([^"]*)"', found["Led"]) == [
+        f"/forms/leave/records/{made['id']}", "/views/led?kind=unpaid",
+    ]  # fmt: skip
+    assert "This could not be shown" in found["Picky"]  # a parameter is no number
+    assert "This could not be shown" in found["Wrong"]
+    site.close()
+
+
 def test_what_a_reader_may_not_open_is_not_there(site: Site) -> None:
     token = site.token("apps/board:read", "views/total:read", "forms/open:create", subject="bo")
     answer = site.ask("GET", f"{site.prefix}/apps/board", headers=PAGE, token=token)
