@@ -362,8 +362,7 @@ def parse_grant(text: str) -> Grant:
 def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
     """Whether a grant's pattern covers an address, both split at "/" and percent-encoded.
     A pattern covers what it names and everything inside; but one of three or more segments that ends in "*" covers
-    exactly its own depth: files/docs/* is the entries of docs and not what lies in their folders.
-    """
+    exactly its own depth: files/docs/* is the entries of docs and not what lies in their folders."""
     for wanted, given in zip_longest(pattern, address):
         if wanted == "**":
             return True
@@ -428,6 +427,7 @@ class Request(NamedTuple):
     typed: bool = True  # False: the values in data are text as a person typed it; fields read it by their type
     partial: bool = False  # an update that is a merge patch (RFC 7396)
     whole: bool = False  # an export: every row, streamed
+    timed: bool = False  # with it: in the time that a page of a view may take
     encoded: bool = False  # of a page the rows are wanted as JSON: see Table.text
     body: Iterable[bytes] | None = None  # byte stream, read once
     body_bytes: int | None = None  # declared length; None = unknown
@@ -3173,7 +3173,7 @@ class HttpDoor:
             decode=partial(self._decode, exchange, resource) if is_write and not is_bytes else None,
             typed=not (is_write and exchange.is_form), partial=exchange.method == "PATCH",
             whole=exchange.format.whole and not is_write, credential=exchange.credential,
-            encoded=type(exchange.format) is JsonFormat,
+            encoded=type(exchange.format) is JsonFormat, timed="chart" in exchange.format.subjects,
             idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
             page=exchange.page and not is_write, languages=exchange.languages,

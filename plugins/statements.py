@@ -83,7 +83,7 @@ class SqlView(View):
         size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
         asked, timeout_s = self.selects(request), float(self.config.timeout_s)
         if request.whole:
-            rows = source.select(asked)
+            rows = source.select(asked._replace(timeout_s=timeout_s) if request.timed else asked)
             items = watched(place, _mappings(rows.columns, rows.rows))
             return Table(self._titled(rows.columns, ()), items, close=rows.close)
         asked = asked._replace(timeout_s=timeout_s)

@@ -123,6 +123,22 @@ def test_the_picture_has_the_filters_and_the_rights_of_whoever_asks(site: Site, 
     assert "margin" in refused.json["detail"]
 
 
+@pytest.mark.parametrize("rows", ["select count(*) as x, 1 as y from n", "select 1 as x, i as y from n where i in (1, 0)"])
+def test_a_statement_has_the_time_of_a_page_for_a_picture_and_no_limit_for_an_export(tmp_path: Path, rows: str) -> None:
+    endless = f"with recursive n(i) as (select 1 union all select i + 1 from n) {rows}"
+    view = f'[views.endless]\nsql = "{endless}"\ntimeout = "1s"\nchart = {{ kind = "bar", x = "x", y = "y" }}\n'
+    site = Site(tmp_path, edit=lambda _: SITE + view)
+    asked = list[float | None]()
+    provider: Any = site.app.providers["main"]
+    select = provider._views.select
+    provider._views.select = lambda one: asked.append(one.timeout_s) or select(one)
+    reply = site.get("/views/endless.svg", site.token("**:*"))
+    assert (reply.status, reply.json["code"], asked) == (504, "query_timeout", [1.0])
+    assert site.get("/views/rows.csv", site.token("**:*")).status == 200
+    assert asked == [1.0, None]
+    site.close()
+
+
 def test_it_is_described_for_programs(site: Site, root: str) -> None:
     paths = site.get("/openapi.json", root).json["paths"]
     for name, has_one in (("bar", True), ("plain", False)):
