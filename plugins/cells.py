@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -20,7 +21,7 @@ else:
 
 # ==== 1. CELLS ===================================================================================================
 # A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column is
-# written at once for all rows, and the template gets the rows as one text.
+# written at once for all rows, what its cells have in common once, and the template gets the rows as one text.
 # uses: VALUES plugin:column_formats plugin:locale plugin:reading
 # defines: target files Cell Rows
 
@@ -29,6 +30,7 @@ _ADDRESS = re.compile(r"(https?://|mailto:)\S+")
 _UNQUOTED = re.compile(r"[A-Za-z0-9_.~-]*")  # RFC 3986 section 2.3
 _LONGEST_ADDRESS = 4000
 _NO_NUMBERS, _NUMBERS = frozenset((str, bool, type(None))), frozenset((int, float, Decimal))  # exactly these types
+_TEXTS = frozenset((str, type(None)))
 _ROOM, _LONG = 200, 36  # letters of a cell: the most that it shows, and from where on it is as wide as it may be
 
 
@@ -56,6 +58,14 @@ class Cell(NamedTuple):
     kind: str  # the format of its column
 
 
+class _Written(NamedTuple):
+    """The HTML of a column's cells: what they have in common, with a %s in each place where they differ; and what stands in
+    these places, for each of them a list with a text for each cell."""
+
+    pattern: str
+    parts: Sequence[Sequence[str]]
+
+
 class Rows:
     """The rows of a list. `html` is all of them, escaped, each with its <tr>; going through them gives lists of Cells, for
     templates that write their own. If they are records below the address `records`, the first cell of each leads to it."""
@@ -72,7 +82,7 @@ class Rows:
         boxes: Any = None,  # what chooses rows (plugins/several_pages.py), in a cell at the beginning of each
         between: Mapping[int, str] = MappingProxyType({}),  # rows of HTML by the number of the row that each stands behind
     ) -> None:
-        self._columns = [column._replace(title=locale.heading(column)) for column in columns]
+        self._columns, self._titles = columns, list(map(locale.heading, columns))
         self._rows, self._locale, self._url = list(rows), locale, url
         self._records, self._ending, self._moves, self._boxes = records and url(records), ending, moves, boxes
         self._between = between
@@ -99,35 +109,46 @@ class Rows:
 
     @property
     def html(self) -> str:
-        columns = [self._column(column) for column in self._columns]
-        if self._records and self._leads is not None:
-            columns[self._leads] = self._leading(self._columns[self._leads])
+        leads = self._leads if self._records else None
+        columns = [
+            self._leading(column, title) if place == leads else self._column(column, title)
+            for place, (column, title) in enumerate(zip(self._columns, self._titles, strict=True))
+        ]
         if self._moves and self._moves.are_there:
-            columns.insert(self._moves.after(self._columns), self._moving(self._columns[0]))
+            columns.insert(self._moves.after(self._columns), _Written("%s", [self._moving(self._columns[0])]))
         if self._boxes:
-            columns.insert(0, self._boxes.html(self._rows, _escaped(self._names(self._columns[0]))))
-        rows = ["".join(["    <tr>\n", *cells, "    </tr>"]) for cells in zip(*columns, strict=True)]
+            boxes = self._boxes.html(self._rows, _escaped(self._names(self._columns[0])))
+            columns.insert(0, _Written("%s", [boxes]))
+        pattern = "".join(["    <tr>\n", *(one.pattern for one in columns), "    </tr>"])
+        rows = list(map(pattern.__mod__, zip(*[part for one in columns for part in one.parts], strict=True)))
         for number, row in self._between.items():
             rows[number] += f"\n{row}"
         return "\n".join(rows)
 
-    def _column(self, column: Column) -> list[str]:
-        """The HTML of a column's cells, one for each row."""
+    def _column(self, column: Column, title: str) -> _Written:
         values = [row[column.name] for row in self._rows]
-        return _markup(column, values, self._texts(column, values), self._hrefs(column, values))
+        texts, hrefs = self._texts(column, values), self._hrefs(column, values)
+        begin, inner = _begin(column, title, values, texts), _escaped(texts)
+        if not hrefs:
+            return _Written(begin.pattern + "<bdi>%s</bdi></td>\n", [*begin.parts, inner])
+        leads = [f'<a href="{href}"><bdi>' if href else "<bdi>" for href in _escaped(hrefs)]
+        ends = ["</bdi></a>" if href else "</bdi>" for href in hrefs]
+        return _Written(begin.pattern + "%s%s%s</td>\n", [*begin.parts, leads, inner, ends])
 
     def _hrefs(self, column: Column, values: Sequence[Json]) -> list[str]:
         """Where the cells of a column lead; [] if none leads anywhere."""
         return list(map(reading.linked(column.link, self._url), self._rows)) if column.link else _targets(self._url, values)
 
-    def _leading(self, column: Column) -> list[str]:
-        """The HTML of the cells which lead to the records of the rows."""
+    def _leading(self, column: Column, title: str) -> _Written:
+        """The cells which lead to the records of the rows."""
         values = [row[column.name] for row in self._rows]
         texts = [text or "—" for text in self._texts(column, values)]
         keys = [str(row["id"]) for row in self._rows]
         if not _UNQUOTED.fullmatch("".join(keys)):
             keys = [quote(key, safe="") for key in keys]
-        return _markup(column, values, texts, [self._records + key + self._ending for key in keys])
+        begin, (records, ending) = _begin(column, title, values, texts), _escaped([self._records, self._ending])
+        pattern = f'{begin.pattern}<a href="{_fixed(records)}%s{_fixed(ending)}"><bdi>%s</bdi></a></td>\n'
+        return _Written(pattern, [*begin.parts, keys, _escaped(texts)])
 
     def _moving(self, first: Column) -> list[str]:
         """The HTML of the cells that move the records of the rows on."""
@@ -145,40 +166,47 @@ class Rows:
 
 def _targets(url: Callable[[str], str], values: Sequence[Json]) -> list[str]:
     """Where each of the values leads; [] if none leads anywhere."""
-    if set(map(type, values)) <= _NUMBERS:
+    kinds = set(map(type, values))
+    if kinds <= _NUMBERS or (kinds <= _TEXTS and not any(map("".join(filter(None, values)).__contains__, _SCHEMES))):
         return []
-    found = [target(url, value) if type(value) is not str or value.startswith(_SCHEMES) else "" for value in values]
+    found = [target(url, value) for value in values]
     return found if any(found) else []
 
 
-def _markup(column: Column, values: Sequence[Json], texts: Sequence[str], hrefs: Sequence[str]) -> list[str]:
-    """The HTML of a column's cells, of their values, of the texts that these show, and of where they lead to."""
-    begins, inner = _begins(column, values, texts), _escaped(texts)
-    if not hrefs:
-        return [f"{begin}<bdi>{text}</bdi></td>\n" for begin, text in zip(begins, inner, strict=True)]
-    leads = [f'<a href="{href}"><bdi>' if href else "<bdi>" for href in _escaped(hrefs)]
-    ends = ["</bdi></a></td>\n" if href else "</bdi></td>\n" for href in hrefs]
-    return list(map("".join, zip(begins, leads, inner, ends, strict=True)))
+def _begin(column: Column, title: str, values: Sequence[Json], texts: Sequence[str]) -> _Written:
+    """The tags that cells begin with: their classes, and the title of the column, which a phone shows before the value."""
+    kind, heading = _named(column.format, title)
+    classes = _classes(column, kind, values, texts)
+    if len(set(classes)) == 1:
+        return _Written(_fixed(f'      <td class="{classes[0]}"{heading}>'), [])
+    return _Written(f'      <td class="%s"{_fixed(heading)}>', [classes])
 
 
-def _begins(column: Column, values: Sequence[Json], texts: Sequence[str]) -> list[str]:
-    """The tags that cells begin with: how wide one is, and whether it is a number."""
-    kind, title = _escaped([column.format.partition(":")[0], column.title])
-    of = f'" data-of="{title}">' if title else '">'  # which a phone shows before the value
-    short, long, number = (f'      <td class="{width}{kind}{of}' for width in ("", "long ", "num "))
+def _classes(column: Column, kind: str, values: Sequence[Json], texts: Sequence[str]) -> list[str]:
+    """Of cells with values of this kind: how wide each is, and whether it is a number."""
     if column.badges:
         badges = [column.badges.get(reading.word(value), "") for value in values]
-        classes = [f"state {badge}".rstrip() if text else "" for text, badge in zip(texts, badges, strict=True)]
-        return [f'      <td class="{class_}{of}' for class_ in classes]
-    if kind in column_formats.NUMERIC:
+        return [f"state {badge}".rstrip() if text else "" for text, badge in zip(texts, badges, strict=True)]
+    kinds, number = set(map(type, values)), "num " + kind
+    if kind in column_formats.NUMERIC or (kinds <= _NUMBERS and not column.titles):
         return [number] * len(values)
-    begins = [long if len(text) > _LONG else short for text in texts]
-    kinds = set(map(type, values))
+    long, longest = "long " + kind, max(map(len, texts), default=0)
+    widths = [long if len(text) > _LONG else kind for text in texts] if longest > _LONG else [kind] * len(texts)
     if column.titles or kinds <= _NO_NUMBERS:
-        return begins
-    if kinds <= _NUMBERS:
-        return [number] * len(values)
-    return [number if _is_numeric(column, value) else begin for value, begin in zip(values, begins, strict=True)]
+        return widths
+    return [number if _is_numeric(column, value) else width for value, width in zip(values, widths, strict=True)]
+
+
+@lru_cache(maxsize=1024)
+def _named(format_: str, title: str) -> tuple[str, str]:
+    """The kind of a column's values, and the attribute with its title, as HTML."""
+    kind, heading = _escaped([format_.partition(":")[0], title])
+    return kind, f' data-of="{heading}"' if title else ""
+
+
+def _fixed(text: str) -> str:
+    """A text that stands as it is in a pattern."""
+    return text.replace("%", "%%")
 
 
 def _escaped(texts: Sequence[str]) -> list[str]:

@@ -27,6 +27,7 @@ COLUMNS = (
 )  # fmt: skip
 VALUES: list[Any] = [
     None, "", "a", "é <b>&amp; \"it's\"</b>", "x" * 36, "x" * 37, "y" * 199 + "  z", "a\0b", True, False, 0, 1, -1.5, 1e300,
+    -0.0, "100% %s",
     Decimal("0.1000000000000000000001"), [], ["a", 1, None], {}, {"name": "x.txt", "address": "files/docs/x.txt"},
     {"name": "no address"}, "https://example.org/?a=1&b=2", "http://a b", "https://" + "x" * 4000, "mailto:ann@example.org",
     "2026-11-26", "2026-02-30", "2026-11-26T17:48:00Z", "1883-11-18T12:03:58.5-05:00", Damaged("a\ufffd", "is not UTF-8"),
@@ -45,6 +46,7 @@ ALIKE: list[list[Any]] = [
     VALUES, [], [value for value in VALUES if type(value) is str],
     *[[value for value in VALUES if type(value) is kind] * 2 for kind in dict.fromkeys(map(type, VALUES))],
     [None, 1, 2.5], [True, 1], [True, None, "a"], ["<", "a&b", "'"], ["x" * 36, "x" * 37], [1, 10**38],
+    [1.0, -0.0, 10, 100.5], [1.0, 1e-7, 1e300], [1.5, None], ["2026-11-26", None], ["https://example.org/", None],
 ]  # fmt: skip
 
 
@@ -76,6 +78,13 @@ def test_ids_that_need_no_quoting_lead_to_the_same_addresses_as_others() -> None
         made = [{"id": one, "text": "x"} for one in ids]
         html = cells.Rows(COLUMNS[:1], made, locale.Locale(), "/at/{}".format, "r/").html
         assert re.findall('href="([^"]*)"', html) == ["/at/r/" + quote(one, safe="") for one in ids]
+
+
+def test_a_percent_sign_is_one_wherever_it_stands() -> None:
+    column = Column("n", title="50% %s", format="%d")
+    html = cells.Rows([column], [{"id": "%s", "n": "100%"}], locale.Locale(), str, "a%20b/", "?_list=%s").html
+    cell = '<td class="%d" data-of="50% %s"><a href="a%20b/%25s?_list=%s"><bdi>100%</bdi></a></td>'
+    assert html == f"    <tr>\n      {cell}\n    </tr>"
 
 
 def test_no_value_ends_its_cell() -> None:
