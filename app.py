@@ -2043,10 +2043,12 @@ class Remove(NamedTuple):
 
 
 class Act(NamedTuple):
-    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards."""
+    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards.
+    `told` is what its audit entries say, in which run() notes what it came to."""
 
     run: Callable[[], Blob | None]
     places: Sequence[tuple[Blobs, str, int]]
+    told: Mapping[str, Json] = MappingProxyType({})
 
 
 BlobStep: TypeAlias = Publish | Remove | Act
@@ -2163,9 +2165,7 @@ class Host(Protocol):
     def site_id(self) -> str: ...  # among others on its host: the same on all nodes, after restarts and with new keys
     def seal(self, purpose: str, text: str) -> str: ...  # signed for `purpose`, for a browser to keep
     def unseal(self, purpose: str, sealed: str) -> str | None: ...  # that text; None if it was not sealed here for this
-
     def ready(self) -> dict[str, str]: ...  # for each provider's name "ok" or what is wrong with it
-
     def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None:
         """The endpoint of a path inside any resource of a type such as forms, declared or not; of admin by its name."""
 
@@ -6099,17 +6099,20 @@ class Files(Resource):
     type = "files"
     endpoints = (Endpoint("", (Action.READ, Action.CREATE)), Endpoint("PATH", tuple(Action)))
 
-    def __init__(self, config: FilesConfig, blobs: Blobs) -> None:
-        self.config, self.name, self.blobs, self.providers = config, config.name, blobs, [blobs]
+    def __init__(self, config: FilesConfig, blobs: Blobs, others: Mapping[str, Resource] = MappingProxyType({})) -> None:
+        """`others` are all resources by address, among them where files can be moved to; they may be there later."""
+        self.config, self.name, self.blobs, self.providers, self.others = config, config.name, blobs, [blobs], others
         self.title = config.title or config.name.capitalize()
         self.root = config.prefix.rstrip("/")
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
         """An update overwrites a file or creates it; which of the two is seen later. A caller who may only create sees the
-        page of a folder as a drop box, without what is in it."""
+        page of a folder as a drop box, without what is in it. Data says what else is to be done there, such as a move."""
         if request.action == Action.READ and request.page:
             return (Action.READ, Action.CREATE)
+        if request.action == Action.CREATE and (request.decode or request.data is not None):
+            return (Action.CREATE, Action.READ, Action.UPDATE, Action.DELETE)
         return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
 
     def handle(self, request: Request, scope: Scope) -> Plan:
@@ -6117,6 +6120,10 @@ class Files(Resource):
         path = self.place(check_path(parts))
         if request.action == Action.READ:
             return self._read(request, scope, path, parts)
+        if request.data is not None:
+            return cast(Plan, plugin("file_moves").plan(self, request, scope))
+        if request.action == Action.DELETE and "_tree" in request.params:
+            return cast(Plan, plugin("file_trees").without_tree(self, request, scope))
         no_params(request)
         if not parts or request.path[-1] == "":
             raise BadRequest("this needs the name of a file, not of a folder")
@@ -6135,14 +6142,14 @@ class Files(Resource):
         if blob and request.path[-1] != "":
             no_params(request)
             return plan_of(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
-        if parts and not self._is_folder(path):
+        if parts and not self.is_folder(path):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 
     def _drop_box(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The page to upload into a folder for somebody who may not see what is in it. Raises Forbidden for a file."""
         no_params(request)
-        if parts and request.path[-1] != "" and not self._is_folder(path):
+        if parts and request.path[-1] != "" and not self.is_folder(path):
             scope.caller.require(Action.READ, request.address)
         return plan_of(Response(template="files.tpl", page=self._page(request, scope, parts)))
 
@@ -6151,7 +6158,7 @@ class Files(Resource):
         page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
         return page | {"may": may, "most_bytes": self.config.max_file_bytes}
 
-    def _is_folder(self, path: str) -> bool:
+    def is_folder(self, path: str) -> bool:
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""
         return self.blobs.lists and self.blobs.is_folder(path)
 
@@ -6165,14 +6172,14 @@ class Files(Resource):
         after, size = text_cursor(request.params.get("_next", "")), page_bounds(request.params, default=1000)
         names, search = plugin("file_names"), request.params.get("_q", "").strip()
         if request.whole:
-            table = Table(_ENTRY, map(self._entry, names.entries(self.blobs, path, search, after)))
+            table = Table(_ENTRY, map(self.entry, names.entries(self.blobs, path, search, after)))
         else:
             items, following = names.page(self.blobs, path, search, after, size)
-            table = paged(_ENTRY, map(self._entry, items), following)
+            table = paged(_ENTRY, map(self.entry, items), following)
         page = self._page(request, scope, parts) | {"search": search}
         return plan_of(Response(table=table, template="files.tpl", page=page))
 
-    def _entry(self, item: Entry) -> Value:
+    def entry(self, item: Entry) -> Value:
         """A row of a listing; size, time and etag are None unless it is a file."""
         inner = "/".join(item.path.split("/")[self.root.count("/") + 1 if self.root else 0 :])
         facts: tuple[Json, ...] = ("unreadable" if isinstance(item, Unseen) else "folder", None, None, None)
@@ -6183,8 +6190,8 @@ class Files(Resource):
 
     def _delete(self, request: Request, scope: Scope, path: str) -> Plan:
         blob = self.blobs.stat(path)
-        if blob is None and self._is_folder(path):
-            raise Conflict("this is a folder, and only files are deleted: one that Satchel made goes with its last file")
+        if blob is None and self.is_folder(path):
+            raise Conflict("this is a folder: with _tree=1 it is deleted with all that is in it")
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
@@ -6231,7 +6238,7 @@ class Files(Resource):
         return Plan(respond=partial(self._written, staged, True), steps=[step])
 
     def _written(self, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
-        data = self._entry(blobs[0]) | {"sha256": staged.sha256}
+        data = self.entry(blobs[0]) | {"sha256": staged.sha256}
         return Response(data=data, created=created, location=data["address"], etag=blobs[0].etag)
 
     def check_name(self, name: str) -> None:
@@ -8607,7 +8614,7 @@ class Builder:
 
     def _files(self, one: FilesConfig, place: str) -> Resource | None:
         blobs = self._provider_with(Blobs, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
-        return Files(one, blobs) if blobs else None
+        return Files(one, blobs, self.resources) if blobs else None
 
     def _form(self, one: FormConfig, place: str) -> Resource | None:
         records = self._provider_with(Records, one.provider, f"{place}.provider")  # type: ignore[type-abstract]
@@ -8931,6 +8938,8 @@ class Flow:
             [entry] = _of_changes(entry, plan.changes)  # of one: _Writing._check_batch
         elif staged := _staged(plan):
             entry["after"] = {"size_bytes": staged.size_bytes, "sha256": staged.sha256}
+        elif told := next((step.told for step in plan.steps if isinstance(step, Act)), None):
+            entry["after"] = told
         with self._undone_on_failure(plan, around) as published:
             intent = self._audit.insert(entry | {"outcome": "intent"})
             done = self._state.commit([intent, *replay.begin(plan)])
@@ -9302,8 +9311,19 @@ _ASKED_FOR_LATE = (
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
-    *("several", "several_pages", "share_pages", "unfit", "view_extras", "waiting", "xlsx"),
-    *("app_home", "app_pages", "dashboards", "list_facts", "sql_groups", "sql_sums", "template_faults", "totals"),
+    *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx"),
+    *(
+        "file_copies",
+        "file_moves",
+        "file_trees",
+        "app_home",
+        "app_pages",
+        "dashboards",
+        "list_facts",
+        "sql_groups",
+        "sql_sums",
+        "template_faults",
+    ),
 )
 
 

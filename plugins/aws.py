@@ -1257,10 +1257,11 @@ class S3Blobs(Aws, Blobs):
                 "delete_object",
                 Key=path,
                 once=True,
-                expect=("PreconditionFailed", "412", "404"),
+                expect=("PreconditionFailed", "412", "404", "NoSuchKey"),
                 **condition,
             )
         except Refused as refused:
+            app.need_blob(path, self.stat(path))
             raise app.PreconditionFailed(f"{path} was changed meanwhile") from refused
 
     def make_folder(self, path: str) -> None:

@@ -40,6 +40,7 @@ from app import (
 # uses: ERRORS VALUES CONFIG RUNNERS
 # defines: is_message_key parse_body read_envelope event_requests
 
+_SAID = {"move", "copy", "folder", "restore"}  # what else is to be done in a share, beside sending a file
 _MEMBERS = ("v", "resource", "action", "data", "params", "id")
 
 
@@ -100,7 +101,9 @@ def read_envelope(value: Json, message: Message, ceiling: tuple[Grant, ...] | No
     action, data = Action(value["action"]), value.get("data")
     if action in (Action.READ, Action.DELETE) and data is not None:
         raise bad_envelope("/data", "unknown", "goes with create and update")
-    content = _file_bytes(data) if type_ == "files" and action in (Action.CREATE, Action.UPDATE) else None
+    is_said = action == Action.CREATE and isinstance(data, dict) and bool(_SAID & {*data})
+    is_file = type_ == "files" and action in (Action.CREATE, Action.UPDATE) and not is_said
+    content = _file_bytes(data) if is_file else None
     return Request(
         id=request_id, action=action, resource=f"{type_}/{quote(name, safe='')}", path=tuple(path), door="sqs",
         params=value.get("params", {}), data=data if content is None else None,

@@ -26,10 +26,11 @@ class Presence:
 
     def check(self) -> bool:
         """Whether it is there. Raises Unavailable if it was there before and is gone, or is another one by now."""
+        was_seen = self._seen[2]  # before the look: another thread may make it between the two
         try:
             state = os.stat(self._path)
         except OSError as error:
-            if not self._seen[2]:
+            if not was_seen:
                 return False
             raise Unavailable(f"{self._what} is gone", hint=f"put it back: {self._path}") from error
         if not self._seen[2]:

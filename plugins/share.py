@@ -20,6 +20,7 @@ from app import (
     Forbidden,
     Format,
     Host,
+    Json,
     JsonFormat,
     NotAcceptable,
     Record,
@@ -213,8 +214,8 @@ def _password(exchange: Exchange) -> str:
 # ---- made by programs
 
 
-def asked_for(exchange: Exchange, site: App) -> Answer:
-    """The answer to `{"link": {…}}`, sent to the address of a file or a view."""
+def asked_for(exchange: Exchange, site: App, sent: Json = None) -> Answer:
+    """The answer to `{"link": {…}}`, sent to the address of a file or a view; `sent` is the body, if it was read."""
     if exchange.media_type != JsonFormat.media:
         raise UnsupportedMedia('send application/json, such as {"link": {"action": "read", "expires": "7d"}}')
     exchange.door.check_origin(exchange, form=False)
@@ -223,7 +224,8 @@ def asked_for(exchange: Exchange, site: App) -> Answer:
     caller: Caller = links.readable(site, wanted)
     exchange.subject = caller.subject
     exchange.door.check_token(exchange, "")
-    sent = exchange.door.formats[JsonFormat.kind].load(exchange, address)
+    if sent is None:
+        sent = exchange.door.formats[JsonFormat.kind].load(exchange, address)
     if not isinstance(sent, dict) or set(sent) != {"link"}:
         raise BadRequest('the body must be {"link": {"action": "read", "expires": "7d"}}')
     wish = links.wish_of(sent["link"], site.clock(), endless=has_calendar(site, wanted.resource))

@@ -227,7 +227,7 @@ def _resource(one: Any, texts: Mapping[str, str], made: Mapping[str, Any], local
     config = _config(one.config, texts)
     match one:
         case Files():
-            return Files(config, one.blobs)
+            return Files(config, one.blobs, one.others)
         case Form():
             shares = {one.fields[name].config.files: share for name, share in one.shares.items()}
             named_form = Form(config, one.store, shares, locale, one.sources)

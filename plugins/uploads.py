@@ -6,7 +6,7 @@ A field _replace, before or behind the files, replaces files of the same names; 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, cast
 
 import app
@@ -22,6 +22,7 @@ from app import (
     Exists,
     Forbidden,
     Host,
+    Json,
     JsonFormat,
     NotFound,
     PreconditionFailed,
@@ -197,8 +198,18 @@ class FolderUpload:
         return json_answer(first.status, problem, error_headers(first), "application/problem+json")
 
 
+class _LinkAsked(Exception):
+    """The body that was sent is about a link, which is no matter of the share."""
+
+    code = "ok"  # for the metrics
+
+    def __init__(self, sent: Json) -> None:
+        super().__init__()
+        self.sent = sent
+
+
 class Uploads(Route):
-    """POST into a folder, for programs; and of JSON to a file, which makes a link to it."""
+    """POST into a folder, for programs; and of JSON, which says what else is to be done there, or makes a link to it."""
 
     kind = "uploads"
     methods: ClassVar[Mapping[str, Action]] = {"POST": Action.CREATE}
@@ -207,7 +218,7 @@ class Uploads(Route):
     def answer(self, asked: Asked, host: Host) -> Answer:
         exchange = cast(Exchange, asked)
         if exchange.media_type == JsonFormat.media:
-            return cast(Answer, app.plugin("share").asked_for(exchange, host))
+            return self._said(exchange, host)
         folder = tuple(part for part in exchange.path_inside if part)
         upload = FolderUpload(exchange, exchange.door.request(exchange, exchange.resource, folder, Action.CREATE))
         if exchange.media_type != "multipart/form-data":
@@ -216,6 +227,26 @@ class Uploads(Route):
         if upload.stored:
             exchange.subject = upload.stored[-1].caller.subject
         return upload.report()
+
+    def _said(self, exchange: Exchange, host: Host) -> Answer:
+        """What is said of a file or folder in JSON: see plugins/file_moves.py; a link is made in plugins/share.py."""
+        request = exchange.door.request(exchange, exchange.resource, exchange.path_inside, Action.CREATE)
+
+        def decode() -> Json:
+            sent = cast(Callable[[], Json], request.decode)()
+            if isinstance(sent, dict) and "link" in sent:
+                raise _LinkAsked(sent)
+            return {} if sent is None else sent
+
+        try:
+            response = host.handle(request._replace(decode=decode))
+        except _LinkAsked as asked:
+            return cast(Answer, app.plugin("share").asked_for(exchange, host, asked.sent))
+        exchange.subject = response.caller.subject
+        headers = [("ETag", f'"{response.etag}"')] if response.etag else []
+        headers += [("Idempotency-Replayed", "true")] if response.replayed else []
+        headers += [("Location", exchange.url(response.location))] if response.created else []
+        return json_answer(201 if response.created else 200, response.data, headers)
 
 
 def _numbered(name: str, number: int) -> str:

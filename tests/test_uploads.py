@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from http_client import (
     BOUNDARY,
     FORM,
+    JSON,
     MULTIPART,
     PAGE,
     Site,
@@ -247,3 +248,19 @@ def test_an_upload_that_loses_a_race_for_its_name_says_that_the_name_is_taken(
     assert page.status == 409
     assert "A file of this name is here already." in page.text
     assert site.upload("/files/docs/", ("file", "same.txt", b"x"), token=staff).json["code"] == "conflict"
+
+
+def test_a_file_is_moved_and_a_folder_made_by_json(site: Site, staff: str, share: str) -> None:
+    site.put(f"{share}/a%20b.txt", b"one", staff)
+    made = site.ask("POST", f"{share}/", b'{"folder": "new"}', JSON, staff)
+    assert (made.status, made["Location"], made.json["type"]) == (201, f"{share}/new", "folder")
+    moved = site.ask("POST", f"{share}/a%20b.txt", f'{{"move": "{share}/new/c.txt"}}'.encode(), JSON, staff)
+    assert (moved.status, moved["Location"], moved.json["size_bytes"]) == (201, f"{share}/new/c.txt", 3)
+    assert moved["ETag"] == site.get(f"{share}/new/c.txt", staff)["ETag"]
+    taken = site.ask("POST", f"{share}/new/c.txt", f'{{"copy": "{share}/new/c.txt"}}'.encode(), JSON, staff)
+    assert (taken.status, taken.json["code"]) == (409, "conflict")
+    for body, status in ((b"", 400), (b"[]", 400), (b"{}", 400), (b"{", 400), (b'{"move": 1}', 422)):
+        assert site.ask("POST", f"{share}/new/c.txt", body, JSON, staff).status == status
+    gone = site.ask("DELETE", f"{share}/new?_tree=1", token=staff)
+    assert (gone.status, gone.json) == (200, {"files": 1, "folders": 1, "bytes": 3})
+    assert site.ask("POST", f"{share}/new", b'{"folder": "x"}', JSON).status == 401

@@ -1,0 +1,515 @@
+"""What a POST of JSON to a place in a share means: it is moved or copied, or a folder is made in it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, suppress
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import app
+from app import (
+    Act,
+    Action,
+    AppError,
+    BadRequest,
+    Blob,
+    Blobs,
+    Conditions,
+    Conflict,
+    Exists,
+    Fault,
+    Files,
+    Folder,
+    Invalid,
+    Json,
+    NotFound,
+    Plan,
+    PreconditionFailed,
+    Request,
+    Response,
+    Scope,
+    TooLarge,
+    Unavailable,
+    Unsupported,
+    Value,
+    as_stored,
+    check_path,
+    how_many,
+    in_units,
+    nearest,
+    no_params,
+    plan_of,
+    split_path,
+)
+
+if TYPE_CHECKING:
+    from plugins import file_trees
+    from plugins.file_trees import Place, Tree
+else:
+    file_trees = app.plugin("file_trees")
+    Place, Tree = file_trees.Place, file_trees.Tree
+
+# ==== 1. CARRIED =================================================================================================
+# One file from place to place, within a provider or between two. Nothing is removed before it is at its new place.
+# uses: ERRORS VALUES CONTRACTS
+# defines: Carried carry found copied
+
+
+class Carried(NamedTuple):
+    """A file and where it goes in another place's provider; `present` is what it replaces there."""
+
+    source: Blob
+    path: str
+    present: Blob | None
+
+
+def carry(source: Blobs, target: Blobs, one: Carried, *, moves: bool) -> Blob:
+    """The file at its new path. Raises NotFound if it is gone, Conflict if there is another one than `present`."""
+    if source is target and not one.present:
+        return source.move(one.source.path, one.path) if moves else source.copy(one.source.path, one.path)
+    blob = found(source, one)
+    made = copied(source, target, blob, one)
+    if moves:
+        try:
+            source.remove(blob.path, if_match=blob.etag)
+        except (NotFound, PreconditionFailed) as error:
+            if one.present is None:
+                target.remove(one.path, if_match=made.etag)
+            raise error if isinstance(error, NotFound) else Conflict(f"{blob.path} was changed meanwhile") from error
+    return made
+
+
+def found(source: Blobs, one: Carried) -> Blob:
+    """The file as it is: a listing may have told less. Raises NotFound if it is gone."""
+    blob = source.stat(one.source.path)
+    if blob is None:
+        raise NotFound(f"{one.source.path} does not exist")
+    return blob
+
+
+def copied(source: Blobs, target: Blobs, blob: Blob, one: Carried) -> Blob:
+    """The bytes of a file at its new path. Raises Conflict if there is another one than `present`."""
+    try:
+        with closing(source.read(blob.path, if_match=blob.etag)) as chunks:
+            staged = target.stage(chunks, one.path)
+    except PreconditionFailed as error:
+        raise Conflict(f"{blob.path} was changed or removed meanwhile") from error
+    staged = staged._replace(modified_at=blob.modified_at)
+    wanted = one.present.etag if one.present else None
+    try:
+        return target.publish(staged, one.path, if_match=wanted, if_none_match=one.present is None)
+    except BaseException as error:
+        target.discard(staged)
+        if isinstance(error, PreconditionFailed):
+            raise Conflict(f"{one.path} was made or changed meanwhile") from error
+        raise
+
+
+# ==== 2. ASKED ===================================================================================================
+# What is asked for, and whether all of it may be done, entry by entry, before anything is.
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES CARRIED plugin:file_trees
+# defines: Wish
+
+
+class Wish(NamedTuple):
+    """What is to be done with the file or folder at `source`."""
+
+    request: Request
+    scope: Scope
+    source: Place
+    target: Place
+    moves: bool
+    overwrite: bool
+
+    @property
+    def takes(self) -> Action:
+        """What one must be allowed to do with what is moved or copied."""
+        return Action.DELETE if self.moves else Action.READ
+
+
+def _invalid(request: Request, *faults: Fault) -> Invalid:
+    return Invalid(f"the data for {request.address} is not valid", faults=list(faults))
+
+
+def _members(request: Request, verb: str, *others: str) -> tuple[str, Mapping[str, Json]]:
+    """The text that a wish is about, and the body. Raises Invalid for a text that is none, and for unknown members."""
+    sent: Mapping[str, Json] = request.data
+    known = (verb, *others)
+    faults = [
+        Fault(app.member_pointer("", n), "unknown", f"is unknown here{nearest(n, known)}") for n in sent if n not in known
+    ]
+    text = sent[verb]
+    if not isinstance(text, str) or not text:
+        faults.append(Fault(f"/{verb}", "type", "must be a text"))
+    if faults:
+        raise _invalid(request, *faults)
+    return str(text), sent
+
+
+def _overwrites(request: Request, sent: Mapping[str, Json]) -> bool:
+    given = sent.get("overwrite", False)
+    if not request.typed:
+        return given in ("1", "true", "on")
+    if not isinstance(given, bool):
+        raise _invalid(request, Fault("/overwrite", "type", "must be true or false"))
+    return given
+
+
+def _target(share: Files, text: str, verb: str, scope: Scope, overwrite: bool) -> Place:
+    """The place that an address names. Nothing is said of it to whoever may not write there."""
+    kind, _, rest = text.removeprefix("/").partition("/")
+    name, *parts = split_path(rest) or ("",)
+    parts = parts[:-1] if parts[-1:] == [""] else parts
+    if kind != "files" or not name or not parts:
+        fault = Fault(f"/{verb}", "address", "must be the address of a place in a share, such as files/docs/new%20name")
+        raise Invalid("the target is no place in a share", faults=[fault])
+    check_path((name,))
+    check_path(parts)
+    address = file_trees.address_of(name, parts)
+    if not (overwrite and scope.caller.may(Action.UPDATE, address)):
+        scope.caller.require(Action.CREATE, address)
+    found = share if name == share.name else share.others.get(f"files/{name}")
+    if not isinstance(found, Files):
+        raise NotFound(f"there is no files/{name}")
+    try:
+        path = found.place("/".join(parts))
+        found.blobs.stat(path)
+    except Unavailable:
+        found.blobs.open()  # when the program started, it was away
+    return Place(found, tuple(parts), found.place("/".join(parts)))
+
+
+def _check_apart(wish: Wish) -> None:
+    """Raises Conflict if one of the two places is the other one, or is in it."""
+    source, target = wish.source, wish.target
+    if source.blobs is not target.blobs:
+        return
+    if source.path == target.path:
+        raise Conflict(f"{source.address()} is there already")
+    if f"{target.path}/".startswith(f"{source.path}/" if source.path else ""):
+        raise Conflict(f"{target.address()} is inside {source.address()}, which cannot be put into itself")
+    if f"{source.path}/".startswith(f"{target.path}/"):
+        raise Conflict(f"{source.address()} is inside {target.address()}, which it cannot replace")
+
+
+def _check_readable(wish: Wish, inner: str = "") -> None:
+    """Raises Forbidden if a move would show its mover what he may not read where it is."""
+    if wish.moves and wish.scope.caller.may(Action.READ, wish.target.address(inner)):
+        wish.scope.caller.require(Action.READ, wish.source.address(inner))
+
+
+def _present(wish: Wish, path: str, address: str) -> Blob | None:
+    """What a file replaces at a path of the target's provider. Raises Exists or Forbidden if it may not."""
+    present = wish.target.blobs.stat(path)
+    if present is None and wish.target.share.is_folder(path):
+        raise Conflict(f"{address} is a folder, which no file replaces")
+    if present and not wish.overwrite:
+        raise Exists(f"{address} exists")
+    wish.scope.caller.require(Action.UPDATE if present else Action.CREATE, address)
+    return present
+
+
+def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
+    """Raises what keeps a file out of the target's share, unless it is in that and keeps its name."""
+    share = wish.target.share
+    stays = wish.moves and wish.source.share.name == share.name
+    if not stays or blob.path.rpartition("/")[2] != name:
+        share.check_name(name)
+    if not stays and blob.size_bytes > share.config.max_file_bytes:
+        most = in_units(share.config.max_file_bytes)
+        raise TooLarge(f"{address} would have {in_units(blob.size_bytes)}; at most {most} are taken there")
+
+
+# ==== 3. FILES ===================================================================================================
+# One file is moved or copied.
+# uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_trees
+# defines:
+
+
+def _of_file(wish: Wish, blob: Blob) -> Plan:
+    _check_etag(wish.request.conditions, blob.etag)
+    address = wish.target.address()
+    if wish.scope.again and not wish.overwrite and _is_same(wish, blob):
+        wish = wish._replace(overwrite=True)  # by the bytes that the first try has put there
+    present = _present(wish, wish.target.path, address)
+    _check_taken(wish, blob, wish.target.parts[-1], address)
+    one, told = Carried(blob, wish.target.path, present), _told(wish) | {"files": 1, "bytes": blob.size_bytes}
+    places = list(_places(wish, [one]))
+    act = Act(partial(carry, wish.source.blobs, wish.target.blobs, one, moves=wish.moves), places, told)
+    return Plan(respond=lambda blobs: _answer(wish.target, blobs[0], present is None), steps=[act])
+
+
+def _check_etag(conditions: Conditions, etag: str | None) -> None:
+    """Raises PreconditionFailed if the source is not what If-Match names; None is that of a folder."""
+    if conditions.if_match and not conditions.name(conditions.if_match, etag):
+        raise PreconditionFailed("it is no longer what If-Match names: get it again")
+
+
+def _is_same(wish: Wish, blob: Blob) -> bool:
+    """Whether a file with the same bytes is at the target."""
+    there = wish.target.blobs.stat(wish.target.path)
+    if there is None or there.size_bytes != blob.size_bytes:
+        return False
+    return _sha256(wish.source.blobs, blob) == _sha256(wish.target.blobs, there)
+
+
+def _sha256(blobs: Blobs, blob: Blob) -> str:
+    digest = hashlib.sha256()
+    with closing(blobs.read(blob.path, if_match=blob.etag)) as chunks:
+        for chunk in chunks:
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _told(wish: Wish) -> Value:
+    """What the audit entries say."""
+    return {"from" if wish.moves else "copied_from": wish.source.address(), "to": wish.target.address()}
+
+
+def _places(wish: Wish, ones: Sequence[Carried]) -> Iterator[tuple[Blobs, str, int]]:
+    """What is touched, and how many bytes it has more afterwards."""
+    for one in ones:
+        replaced = one.present.size_bytes if one.present else 0
+        yield wish.target.blobs, one.path, one.source.size_bytes - replaced
+        if wish.moves:
+            yield wish.source.blobs, one.source.path, -one.source.size_bytes
+
+
+def _answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -> Response:
+    data = target.share.entry(entry) | facts
+    return Response(data=data, created=created, location=data["address"], etag=entry.etag if isinstance(entry, Blob) else "")
+
+
+# ==== 4. FOLDERS =================================================================================================
+# A folder is moved or copied with all that is in it. If that fails in the middle, what was done is undone, as long as
+# nothing was replaced or removed by it; a folder that is there already takes the files in with `overwrite`.
+# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES plugin:file_trees
+# defines:
+
+
+def _of_folder(wish: Wish) -> Plan:
+    target, address = wish.target, wish.target.address()
+    _check_etag(wish.request.conditions, None)
+    _check_no_file(target)
+    is_there = target.share.is_folder(target.path)
+    if is_there and not (wish.overwrite or wish.scope.again):
+        detail = 'exists: with "overwrite": true its files are replaced by those of the same names'
+        raise Exists(f"{address} {detail}")
+    if not is_there:
+        wish.scope.caller.require(Action.CREATE, address)
+    tree = file_trees.tree_of(wish.source)
+    if not target.blobs.makes_folders and _lacks_files(wish.source, tree):
+        raise Unsupported(
+            f"{wish.source.address()} has an empty folder, which cannot be kept where files/{target.share.name} is"
+        )
+    ones = [_looked_over(wish, blob, is_there) for blob in tree.files]
+    folders = [_folder_looked_over(wish, path) for path in tree.folders]
+    told = _told(wish) | tree.told()
+    places = list(_places(wish, ones)) or [(target.blobs, target.path, 0)]
+    act = Act(partial(_carry_all, wish, tree, folders, ones, told), places, told)
+    return Plan(respond=lambda blobs: _answer(target, Folder(target.path), not is_there, **tree.told()), steps=[act])
+
+
+def _check_no_file(target: Place, inner: str = "") -> None:
+    """Raises Conflict if a file is where a folder is to be."""
+    if target.blobs.stat(f"{target.path}/{inner}" if inner else target.path):
+        raise Conflict(f"{target.address(inner)} is a file, which no folder replaces")
+
+
+def _lacks_files(place: Place, tree: Tree) -> bool:
+    """Whether one of the folders is empty."""
+    paths = [*tree.folders, *[blob.path for blob in tree.files]]
+    return not {place.path, *tree.folders} <= {path.rpartition("/")[0] for path in paths}
+
+
+def _goes(wish: Wish, inner: str) -> None:
+    """Raises Forbidden if the caller may not take what is at this path below the source."""
+    wish.scope.caller.require(wish.takes, wish.source.address(inner))
+    _check_readable(wish, inner)
+
+
+def _moved_path(wish: Wish, path: str) -> tuple[str, str]:
+    """The path below both places, and the one in the target's provider, of what is at a path of the source."""
+    inner = wish.source.inner(path)
+    check_path((*wish.target.parts, *inner.split("/")))
+    return inner, f"{wish.target.path}/{inner}"
+
+
+def _looked_over(wish: Wish, blob: Blob, is_there: bool) -> Carried:
+    """A file of a folder, if it may be moved or copied."""
+    inner, path = _moved_path(wish, blob.path)
+    address, present = wish.target.address(inner), None
+    _goes(wish, inner)
+    if is_there:
+        path = as_stored(wish.target.blobs, path)
+        present = _present(_merging(wish, blob, path), path, address)
+    else:
+        wish.scope.caller.require(Action.CREATE, address)
+    _check_taken(wish, blob, path.rpartition("/")[2], address)
+    return Carried(blob, path, present)
+
+
+def _merging(wish: Wish, blob: Blob, path: str) -> Wish:
+    """The wish, where a repeat may find what its first try has left."""
+    if wish.overwrite or not wish.scope.again:
+        return wish
+    one = wish._replace(source=wish.source._replace(path=blob.path), target=wish.target._replace(path=path))
+    return wish._replace(overwrite=_is_same(one, blob))
+
+
+def _folder_looked_over(wish: Wish, path: str) -> str:
+    """Where a folder goes, if it may."""
+    inner, there = _moved_path(wish, path)
+    _goes(wish, inner)
+    _check_no_file(wish.target, inner)
+    return there
+
+
+def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], told: Value) -> None:
+    """Does it. What fails in the middle is undone as far as it can be; the error says what was not."""
+    undo: list[Callable[[], Any]] = []
+    done: list[Carried] = []
+    try:
+        for path in (wish.target.path, *folders):
+            _make_folder(wish.target.blobs, path, undo)
+        for one in ones:
+            with suppress(NotFound):  # somebody else was faster
+                done.append(_carry_one(wish, one, undo))
+        if ones and not done:
+            raise NotFound(f"{wish.source.address()} does not exist")
+    except BaseException as error:
+        left = _undone(undo) + sum(one.present is not None for one in done)
+        told["files"] = left
+        if isinstance(error, AppError) and left:
+            _say(error, f"{left} of {how_many(len(ones), 'file')} are at the new place by now")
+        raise
+    told |= {"files": len(done), "bytes": sum(one.source.size_bytes for one in done)}
+    if wish.moves:
+        _leave(wish, tree, done)
+
+
+def _say(error: AppError, done: str) -> None:
+    """Has an error say what was done before it, and how to go on."""
+    error.message = f'{error.message} ({done}: send the same with "overwrite": true to go on)'
+
+
+def _make_folder(blobs: Blobs, path: str, undo: list[Callable[[], Any]]) -> None:
+    """Makes a folder unless it is there; it stays when it is empty, as whatever is named by people does."""
+    if not blobs.makes_folders or blobs.is_folder(path):
+        return
+    try:
+        blobs.make_folder(path)
+    except Conflict:
+        if not blobs.is_folder(path):
+            raise
+    else:
+        undo.append(partial(blobs.remove_folder, path))
+
+
+def _carry_one(wish: Wish, one: Carried, undo: list[Callable[[], Any]]) -> Carried:
+    """Puts a file to its new place, and notes how that is undone. Between providers it stays at the old place, too."""
+    source, target = wish.source.blobs, wish.target.blobs
+    if source is target and not one.present:
+        made = carry(source, target, one, moves=wish.moves)
+        back = partial(source.move, one.path, one.source.path)
+        undo.append(back if wish.moves else partial(target.remove, one.path, if_match=made.etag))
+        return one
+    blob = found(source, one)
+    made = copied(source, target, blob, one)
+    if one.present is None:
+        undo.append(partial(target.remove, one.path, if_match=made.etag))
+    return one._replace(source=blob)
+
+
+def _undone(undo: list[Callable[[], Any]]) -> int:
+    """Undoes what was done, the last first; returns how much could not be. A provider that is away is asked once."""
+    failed = 0
+    while undo:
+        try:
+            undo.pop()()
+        except Unavailable:
+            return failed + len(undo) + 1
+        except AppError:  # somebody has changed it meanwhile, and keeps it
+            failed += 1
+    return failed
+
+
+def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
+    """Removes what is at its new place from the old one."""
+    source, left = wish.source.blobs, 0
+    try:
+        for number, one in enumerate(done):
+            left = len(done) - number
+            if source is not wish.target.blobs or one.present:
+                with suppress(NotFound):  # somebody else was faster
+                    source.remove(one.source.path, if_match=one.source.etag)
+    except AppError as error:
+        _say(error, f"all is at {wish.target.address()}, and {how_many(left, 'file')} at the old place too")
+        raise
+    file_trees.emptied(wish.source, tree)
+
+
+# ==== 5. WISHES =================================================================================================
+# What can be asked for: a move, a copy, and a new folder.
+# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_trees
+# defines: VERBS plan
+
+
+def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Plan:
+    """The plan of a move or copy."""
+    text, sent = _members(request, verb, "overwrite")
+    source, overwrite, moves = file_trees.place_in(share, request.path), _overwrites(request, sent), verb == "move"
+    scope.caller.require(Action.DELETE if moves else Action.READ, source.address())
+    target = _target(share, text, verb, scope, overwrite)
+    wish = Wish(request, scope, source, target, moves, overwrite)
+    if moves and not source.parts:
+        raise BadRequest(f"files/{share.name} is a share, which is not moved: name a file or folder in it")
+    blob = share.blobs.stat(source.path) if source.parts and request.path[-1] != "" else None
+    if blob is None and not share.is_folder(source.path):
+        if scope.again and moves and (there := target.blobs.stat(target.path)):
+            return plan_of(_answer(target, there, True))
+        raise NotFound(f"{request.address} does not exist")
+    _check_apart(wish)
+    _check_readable(wish)
+    return _of_file(wish, blob) if blob else _of_folder(wish)
+
+
+def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:
+    name, _ = _members(request, "folder")
+    folder = file_trees.place_in(share, request.path)
+    place = file_trees.place_in(share, (*folder.parts, name))
+    scope.caller.require(Action.CREATE, place.address())
+    if not place.blobs.makes_folders:
+        raise Unsupported(f"where files/{share.name} is kept no folders are made: one is there as soon as a file is in it")
+    if folder.parts and not share.is_folder(folder.path):
+        raise NotFound(f"{folder.address()} is no folder")
+    is_there = share.is_folder(place.path)
+    if (is_there and not scope.again) or share.blobs.stat(place.path):
+        raise Exists(f"{place.address()} exists")
+    answer = _answer(place, Folder(place.path), True)
+    if is_there:
+        return plan_of(answer)
+    act = Act(partial(place.blobs.make_folder, place.path), [(place.blobs, place.path, 0)], {"folder": place.address()})
+    return Plan(respond=lambda blobs: answer, steps=[act])
+
+
+VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {
+    "move": partial(_transferred, "move"),
+    "copy": partial(_transferred, "copy"),
+    "folder": _made_folder,
+}
+
+
+_BODY = 'the body must be {"move": "files/share/new name"}, {"copy": "files/share/new name"} or {"folder": "name"}'
+
+
+def plan(share: Files, request: Request, scope: Scope) -> Plan:
+    """The plan of a request with data. Raises BadRequest or Invalid if that is no wish."""
+    no_params(request)
+    sent = request.data
+    verb = [one for one in VERBS if one in sent] if isinstance(sent, dict) else []
+    if len(verb) != 1 or not isinstance(sent, dict):
+        raise BadRequest(_BODY)
+    return VERBS[verb[0]](share, request._replace(data=sent), scope)
