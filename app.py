@@ -2600,10 +2600,8 @@ class Exchange:
 
     @cached_property
     def query(self) -> dict[str, str]:
-        """The parameters by name. Raises BadRequest if they are not UTF-8, or if one is given twice that is no choice of
-        several on a page: their texts are joined by commas."""
-        if not self._query:
-            return {}
+        """The parameters by name. Raises BadRequest if they are not UTF-8, or if one is given twice. What a page sends once
+        for each of several choices is joined by commas, and names (`_name`), which may have some, by U+0000."""
         try:
             pairs = parse_qsl(self._query, keep_blank_values=True, errors="strict", max_num_fields=200)
         except ValueError:
@@ -2612,9 +2610,11 @@ class Exchange:
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
-            if name in found and not name.endswith(("__in", "_columns")):  # of which a page sends one for each choice
+            if (
+                name in found and not name.endswith(("__in", "_columns")) and name != "_name"
+            ):  # a page sends one for each choice
                 self.repeated.add(name)
-            found[name] = f"{found[name]},{value}" if name in found else value
+            found[name] = found[name] + ("\0" if name == "_name" else ",") + value if name in found else value
         has_choices = self.endpoint and self.endpoint.choices and self.page and self.method in ("GET", "HEAD")
         if self.repeated and not has_choices:
             raise BadRequest(f"the parameter {min(self.repeated)} is given twice")
@@ -2640,8 +2640,9 @@ class Exchange:
 
     @cached_property
     def format(self) -> Format:
-        """The format of the answer, by Accept; a suffix of the address replaces it."""
-        return self.door.formats[self.door.accepted(self.header("accept").strip() or "*/*")]
+        """The format of the answer, by Accept; a suffix of the address replaces it, and `_zip` of a folder."""
+        zips = self.resource[:6] == "files/" and re.search("(?:^|&)_zip=", self._query)
+        return self.door.formats["zip" if zips else self.door.accepted(self.header("accept").strip() or "*/*")]
 
     @property
     def page(self) -> bool:
@@ -6093,6 +6094,11 @@ _ENTRY = (
 )  # fmt: skip
 
 
+# Plugins that answer what a parameter asks of a folder or a file, by its name. Each has read(share, request, scope, path,
+# parts), which returns a Plan: `path` is the place in the provider, `parts` are the names that lead there in the share.
+_FILE_PARTS: Mapping[str, str] = {"_zip": "zip"}
+
+
 class Files(Resource):
     """A file share: a folder of a provider with Blobs."""
 
@@ -6138,6 +6144,8 @@ class Files(Resource):
     def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         if not scope.caller.may(Action.READ, request.address):
             return self._drop_box(request, scope, path, parts)
+        if asked := next((name for name in _FILE_PARTS if name in request.params), ""):
+            return cast(Plan, plugin(_FILE_PARTS[asked]).read(self, request, scope, path, parts))
         blob = self.blobs.stat(path) if parts else None
         if blob and request.path[-1] != "":
             no_params(request)
@@ -9311,7 +9319,7 @@ _ASKED_FOR_LATE = (
     *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
-    *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx"),
+    *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
     *(
         "file_copies",
         "file_moves",

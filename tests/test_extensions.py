@@ -234,7 +234,7 @@ def format_(request: pytest.FixtureRequest, site: Site, tmp_path: Path) -> Itera
 def test_a_format_says_its_media_type_and_what_it_writes(format_: app.Format) -> None:
     assert re.fullmatch(r"[a-z0-9]{2,10}", format_.kind)
     assert re.fullmatch(r"[a-z]+/[\w.+-]+(; charset=utf-8)?", format_.media)
-    assert format_.subjects <= {"table", "record", "chart", "calendar"}
+    assert format_.subjects <= {"table", "record", "chart", "calendar", "folder"}
     assert format_.subjects or format_.reads
     assert not (format_.whole and format_.for_people)
 
