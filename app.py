@@ -6103,6 +6103,7 @@ class Files(Resource):
     """A file share: a folder of a provider with Blobs."""
 
     type = "files"
+    site: Any = None  # the App, once it is there
     endpoints = (Endpoint("", (Action.READ, Action.CREATE)), Endpoint("PATH", tuple(Action)))
 
     def __init__(self, config: FilesConfig, blobs: Blobs, others: Mapping[str, Resource] = MappingProxyType({})) -> None:
@@ -6110,6 +6111,9 @@ class Files(Resource):
         self.config, self.name, self.blobs, self.providers, self.others = config, config.name, blobs, [blobs], others
         self.title = config.title or config.name.capitalize()
         self.root = config.prefix.rstrip("/")
+        self.is_guarded = bool(config.quota_bytes or config.trash_s or config.versions)
+        if config.quota_bytes and not blobs.lists:
+            raise ConfigError(f"files.{self.name}.quota needs a provider that can list: what is there has to be counted")
 
     @classmethod
     def sufficient(cls, request: Request) -> tuple[Action, ...]:
@@ -6138,7 +6142,9 @@ class Files(Resource):
         return self._write(request, scope, path)
 
     def place(self, inner: str) -> str:
-        """Where a path of the share is in the provider: as it is stored there."""
+        """Where a path of the share is in the provider: as it is stored there. NotFound for what no share shows."""
+        if not self.root and plugin("file_names").is_kept(inner):
+            raise NotFound(f"files/{self.name} has no {inner}")
         return as_stored(self.blobs, "/".join(part for part in (self.root, inner) if part))
 
     def _read(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
@@ -6184,6 +6190,7 @@ class Files(Resource):
         else:
             items, following = names.page(self.blobs, path, search, after, size)
             table = paged(_ENTRY, map(self.entry, items), following)
+        table.facts |= plugin("quota").facts(self)
         page = self._page(request, scope, parts) | {"search": search}
         return plan_of(Response(table=table, template="files.tpl", page=page))
 
@@ -6263,6 +6270,8 @@ class Files(Resource):
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
             raise TooLarge(f"the file has {in_units(size_bytes or 0)}; at most {in_units(limit)} are taken here")
+        if self.config.quota_bytes:
+            chunks = plugin("quota").bounded(self, chunks, path, size_bytes)
         return self.blobs.stage(_bounded(chunks, limit), path)
 
 
@@ -8360,7 +8369,7 @@ _BESIDE_TABLES: Mapping[str, tuple[str, ...]] = {
 _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
-    "_filters": ("subject",), "_shares": ("expires_at", "subject"),
+    "_filters": ("subject",), "_shares": ("expires_at", "subject"), "_usage": (), "_touched": (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8369,7 +8378,6 @@ _PING_S = 10.0  # a provider that has not answered by then counts as away, whate
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
 _Guard: TypeAlias = Callable[[], None]  # raises what stops a commit
-_Around: TypeAlias = Sequence[AbstractContextManager[None]]
 _Triggers: TypeAlias = Callable[[], Sequence[Trigger]]
 _Kind = TypeVar("_Kind", bound=Extension)
 _ATTEMPTS = 8  # of an update without If-Match that loses against another one
@@ -8913,22 +8921,32 @@ class Flow:
             return plan.respond(())
         entry = self._entry(request, caller, plan.action or request.action)
         entry |= {"comment": plan.comment} if plan.comment else {}
-        steps = [*plan.steps, *plan.cleanup]
-        around = [one.around(request, caller, steps) for one in self._triggers()] if steps else []
-        if records is not None and records.atomic and (plan.changes or plan.also):
-            response = self._commit_together(entry, plan, around, records, replay, guard)
-        else:
-            response = self._commit_apart(entry, plan, around, records, replay, guard)
-        for remove in plan.cleanup:
-            with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
-                remove.blobs.remove(remove.path)
+        with self._around(request, caller, plan):
+            if records is not None and records.atomic and (plan.changes or plan.also):
+                response = self._commit_together(entry, plan, records, replay, guard)
+            else:
+                response = self._commit_apart(entry, plan, records, replay, guard)
+            for remove in plan.cleanup:
+                with suppress(AppError):  # the record is committed; a file that stays is found by its unreferenced name
+                    remove.blobs.remove(remove.path)
         return response
 
-    def _commit_together(
-        self, entry: Value, plan: Plan, around: _Around, records: Records, replay: Replay, guard: _Guard
-    ) -> Response:
+    @contextmanager
+    def _around(self, request: Request, caller: Caller, plan: Plan) -> Iterator[None]:
+        """What triggers put around all steps of a plan. One that refuses them has their staged bytes discarded."""
+        steps = [*plan.steps, *plan.cleanup]
+        with ExitStack() as stack:
+            try:
+                for one in self._triggers() if steps else ():
+                    stack.enter_context(one.around(request, caller, steps))
+            except BaseException:
+                _discard(plan)
+                raise
+            yield
+
+    def _commit_together(self, entry: Value, plan: Plan, records: Records, replay: Replay, guard: _Guard) -> Response:
         """Publish, then records, audit entries and the answer for repeats in one commit; unpublish if that fails."""
-        with self._undone_on_failure(plan, around) as published:
+        with self._undone_on_failure(plan) as published:
             response = plan.respond([self._step(step, published) for step in plan.steps])
             ids, told = new_ids(self._clock(), len(plan.changes)), _of_changes(entry, plan.changes)
             audit = map(partial(Insert, "_audit"), ids, told)
@@ -8937,9 +8955,7 @@ class Flow:
             records.commit([*writes, *audit, *plan.also, *replay.finish(plan, response)])
         return response
 
-    def _commit_apart(
-        self, entry: Value, plan: Plan, around: _Around, records: Records | None, replay: Replay, guard: _Guard
-    ) -> Response:
+    def _commit_apart(self, entry: Value, plan: Plan, records: Records | None, replay: Replay, guard: _Guard) -> Response:
         """Where the work and its audit entry cannot be one commit: an intent, the work, an outcome. Intent and work are
         durable before this returns; an outcome that is lost is logged."""
         if plan.changes:
@@ -8948,7 +8964,7 @@ class Flow:
             entry["after"] = {"size_bytes": staged.size_bytes, "sha256": staged.sha256}
         elif told := next((step.told for step in plan.steps if isinstance(step, Act)), None):
             entry["after"] = told
-        with self._undone_on_failure(plan, around) as published:
+        with self._undone_on_failure(plan) as published:
             intent = self._audit.insert(entry | {"outcome": "intent"})
             done = self._state.commit([intent, *replay.begin(plan)])
             if len(done) > 1:
@@ -8967,15 +8983,11 @@ class Flow:
         return response
 
     @contextmanager
-    def _undone_on_failure(self, plan: Plan, around: _Around) -> Iterator[list[Publish]]:
-        """A list for the steps that were done; if the block fails and records hang on them, they are undone. The block is
-        within what triggers put `around` it, which may refuse it."""
+    def _undone_on_failure(self, plan: Plan) -> Iterator[list[Publish]]:
+        """A list for the steps that were done; if the block fails and records hang on them, they are undone."""
         published: list[Publish] = []
         try:
-            with ExitStack() as stack:
-                for one in around:
-                    stack.enter_context(one)
-                yield published
+            yield published
         except BaseException:
             for step in published if plan.changes else ():
                 with suppress(AppError):  # the first failure is the one to tell
@@ -9050,7 +9062,10 @@ class App:
 
     @cached_property
     def triggers(self) -> list[Trigger]:
-        return self.extensions(Trigger)  # type: ignore[type-abstract]
+        found = self.extensions(Trigger)  # type: ignore[type-abstract]
+        for one in found:
+            cast(Any, one).site = self
+        return found
 
     @cached_property
     def inspection(self) -> Any:
@@ -9320,18 +9335,9 @@ _ASKED_FOR_LATE = (
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
-    *(
-        "file_copies",
-        "file_moves",
-        "file_trees",
-        "app_home",
-        "app_pages",
-        "dashboards",
-        "list_facts",
-        "sql_groups",
-        "sql_sums",
-        "template_faults",
-    ),
+    *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
+    *("sql_sums", "template_faults"),
+    *("quota_count",),
 )
 
 

@@ -19,6 +19,7 @@ from app import (
     Condition,
     Config,
     Damaged,
+    Files,
     ListQuery,
     Page,
     Plan,
@@ -48,9 +49,8 @@ if TYPE_CHECKING:
 # ==== 1. ADMIN ===================================================================================================
 # Resources of the type admin, which no app.toml declares: what all of them share, and which there are.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY plugin:admin_access plugin:admin_audit
-#          plugin:admin_check plugin:admin_links plugin:admin_outbox plugin:admin_providers plugin:admin_sessions
-#          plugin:admin_tokens plugin:fields plugin:locale plugin:mailed_links plugin:metrics plugin:outbox
-#          plugin:people
+#       plugin:admin_check plugin:admin_links plugin:admin_outbox plugin:admin_providers plugin:admin_sessions
+#       plugin:admin_tokens plugin:fields plugin:locale plugin:mailed_links plugin:metrics plugin:outbox plugin:people
 # defines: TITLES lists retitled join AdminTable Metrics
 
 TITLES: Mapping[str, str] = {  # as programs get them; pages have those of their language, "admin.people"
@@ -85,6 +85,9 @@ def join(app: App) -> None:
     app.resources["admin/metrics"] = Metrics(lambda: plugin("metrics").samples(app))
     app.resources["admin/providers"] = plugin("admin_providers").Providers(app)
     app.resources["admin/check"] = plugin("admin_check").Check(app)
+    for share in app.resources.values():
+        if isinstance(share, Files):
+            share.site = app
     outbox = cast(Any, app.resources["admin/outbox"])
     outbox.shown_in = app.languages.shown
     outbox.providers = outbox.sources = tuple(plugin("outbox").stores(app))

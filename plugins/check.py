@@ -51,9 +51,10 @@ if TYPE_CHECKING:
 
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:app_checks plugin:asking plugin:copy
-#          plugin:folders plugin:notify plugin:options plugin:permissions plugin:reading plugin:row_rules
-#          plugin:statements plugin:states plugin:tokens plugin:toml_advice plugin:unfit plugin:wsgi_apps
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:app_checks plugin:asking
+#       plugin:copy plugin:folders plugin:notify plugin:options plugin:permissions plugin:quota_count plugin:reading
+#       plugin:row_rules plugin:statements plugin:states plugin:tokens plugin:toml_advice plugin:unfit
+#       plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.
@@ -134,6 +135,8 @@ class Inspection:
             begin = plugin("tokens").site_url(self._config)
             found.append(f"site.url is not set: links in mails begin with {begin}, as far as can be known")
         found += plugin("row_rules").warnings(self._resources)
+        with suppress(AppError):  # which check() finds
+            found += plugin("quota_count").warnings(self._app)
         if any(isinstance(one, AppConfig) and one.pages for one in self._config.resources):
             found += plugin("app_checks").dead_links(self._app)
         if any(one.notify or one.digest for one in self._config.resources if isinstance(one, FormConfig)):

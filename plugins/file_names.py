@@ -12,16 +12,35 @@ from app import Blobs, Clock, Entry, Folder, Unsupported, encode_cursor, fold_ca
 # A search looks at each name below a folder. A page of it ends when its time is over, however little it has found, and the
 # next one goes on from there; so no share is too large for it, and none keeps the server busy for long.
 # uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: SEARCH_S entries page
+# defines: KEPT SEARCH_S is_kept scan entries page
 
+KEPT = "_satchel"  # the folder of a provider, below no share, for what is kept of deleted and overwritten files
 SEARCH_S = 1.0  # for a page of a search
 _LOOKED_AT_ONCE = 100  # names between two looks at the clock
+
+
+def is_kept(path: str) -> bool:
+    """Whether a path of a provider is in the folder that no share shows."""
+    return path.partition("/")[0].casefold() == KEPT
+
+
+def scan(blobs: Blobs, path: str, *, deep: bool = True, after: str = "") -> Iterator[Entry]:
+    """The same as Blobs.scan(), but for what is kept of deleted and overwritten files."""
+    if path:
+        yield from blobs.scan(path, deep=deep, after=after)
+        return
+    for entry in blobs.scan("", deep=deep, after=after):
+        if not is_kept(entry.path):
+            yield entry
+        elif deep:  # past all that is in it
+            yield from scan(blobs, "", after=f"{entry.path.partition('/')[0]}0")
+            return
 
 
 def entries(blobs: Blobs, path: str, search: str, after: str = "") -> Iterator[Entry]:
     """All of them, in path order after `after`."""
     if not search:
-        return blobs.scan(path, deep=False, after=after)
+        return scan(blobs, path, deep=False, after=after)
     return (entry for entry, _ in _found(blobs, path, search, after) if entry)
 
 
@@ -30,7 +49,7 @@ def page(
 ) -> tuple[list[Entry], str | None]:
     """At most `size` of them, and the cursor of the page after; None on the last one."""
     if not search:
-        items = list(islice(blobs.scan(path, deep=False, after=after), size + 1))
+        items = list(islice(scan(blobs, path, deep=False, after=after), size + 1))
         return items[:size], encode_cursor(items[size - 1].path) if len(items) > size else None
     found: list[Entry] = []
     until = clock() + SEARCH_S
@@ -51,7 +70,7 @@ def _found(blobs: Blobs, path: str, search: str, after: str) -> Iterator[tuple[E
     if not blobs.lists:
         raise Unsupported("this share cannot be searched: the place where it is kept has no lists")
     wanted, inside, last = fold_case(search), len(path) + 1 if path else 0, f"{after}/"
-    for entry in blobs.scan(path, deep=True, after=after):
+    for entry in scan(blobs, path, deep=True, after=after):
         at = inside
         while (at := entry.path.find("/", at) + 1) > 0:
             folder = entry.path[: at - 1]

@@ -1648,7 +1648,10 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     missing = {(fault.pointer, fault.detail.split(":")[0]) for fault in one.inspection.check()}
     beside = "_audit _requests _seals _comments _drafts".split()
-    state = {*beside, *"_tokens _sessions _links _outbox _settings _people _passwords _imports _filters _shares".split()}
+    state = {
+        *beside,
+        *"_tokens _sessions _links _outbox _settings _people _passwords _imports _filters _shares _usage _touched".split(),
+    }
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
         ("forms.other.table", "provider beside has no table other"),
@@ -1686,7 +1689,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 16
+    assert len(made) == 18
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 
