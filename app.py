@@ -311,9 +311,9 @@ class ConfigError(AppError):
 # uses: ERRORS
 # defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Request Reader Content Column Table
 #          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Measure Page Select Rows
-#          exact_number load_json Encoded dump_json check_text member_pointer Damaged Unread damage_of damage_in
-#          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids new_ids
-#          new_id rfc3339 encode_cursor decode_cursor how_many
+#          exact_number load_json Encoded dump_json check_text member_pointer WHOLE_TYPES Damaged Unread damage_of
+#          damage_in check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids
+#          new_ids new_id rfc3339 encode_cursor decode_cursor how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
 Value: TypeAlias = dict[str, Json]  # a JSON object
@@ -741,7 +741,7 @@ def member_pointer(pointer: str, name: str) -> str:
     return pointer + "/" + sendable.replace("~", "~0").replace("/", "~1")
 
 
-_WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
+WHOLE_TYPES = frozenset((str, int, float, type(None), bool))  # exactly these: a Damaged is a str, too
 
 
 class _Faulty(str):
@@ -773,7 +773,7 @@ def damage_of(value: Json) -> str:
 
 def damage_in(row: Mapping[str, Json]) -> list[tuple[str, str]]:
     """(name, why) of the values of a row that are damaged."""
-    return [(name, why) for name, value in row.items() if type(value) not in _WHOLE_TYPES and (why := damage_of(value))]
+    return [(name, why) for name, value in row.items() if type(value) not in WHOLE_TYPES and (why := damage_of(value))]
 
 
 def check_value(value: Json, pointer: str = "", depth: int = 0) -> Iterator[Fault]:
@@ -1857,8 +1857,8 @@ class Records(Provider):
         Following the cursors repeats and skips no record, whatever is inserted or deleted meanwhile. Raises BadRequest if
         the cursor is another query's, Unsupported if the backend cannot order or filter so."""
 
-    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
-        """What `text_of` makes of the records that find() gives, and its cursor. Of one record it always makes the same."""
+    def find_texts(self, query: Query, text_of: Callable[[Record], Any]) -> tuple[list[Any], str | None]:
+        """What `text_of` makes of the records that find() gives, and its cursor. Nobody changes it: it is remembered."""
         return list(map(text_of, (page := self.find(query)).items)), page.next
 
     @abstractmethod
@@ -6047,7 +6047,8 @@ def paged(
     """A page of a list; damage in it is logged under `place`. `before` is how many rows came before it, None if that is not
     known: with those of the last page it is their number in all. Otherwise `size` counts them, when it is asked to."""
     rows = list(found)
-    damaged = [(number, *what) for number, row in enumerate(rows) for what in damage_in(row)]
+    is_whole = WHOLE_TYPES.issuperset({type(value) for row in rows for value in row.values()})
+    damaged = [] if is_whole else [(number, *what) for number, row in enumerate(rows) for what in damage_in(row)]
     for number, name, reason in damaged if place else ():
         _log_damage(place, rows[number], name, reason)
     if before is not None and not following and (rows or not before):
@@ -6420,7 +6421,7 @@ class Form(Resource):
         self.providers = [records, *(share.blobs for share in self.shares.values())]
         self.files: Any = plugin("form_files").FormFiles(self) if self.shares else None
         self.opens = frozenset([self.address] if config.opens == "records" else [])
-        self._known: dict[tuple[str, ...], Callable[[Record], str]] = {}  # _text() of the columns of each list
+        self._known: dict[tuple[str, ...], tuple[Any, Any]] = {}  # _row() and _text() of the columns of each list
         self.taken = {name: one for name, one in self.fields.items() if not one.made}  # what a body may have
         self.asked = [(n, f'"{n}":', f.default, f.config.required, f.text_of) for n, f in self.fields.items()]
         self.fills = any(one.fill for one in self.fields.values())
@@ -6609,23 +6610,32 @@ class Form(Resource):
     def listing(self, query: Query, asked: ListQuery, request: Request, columns: tuple[Column, ...]) -> Table:
         """The records of a query as a table: a page, or every row streamed."""
         names, columns = plugin("reading").needed(columns, request.page), self.titled(columns)
-        row, place = partial(self._row, names), self.address
+        row, text = self._known.setdefault(names, (partial(self._row, names), partial(self._text, names)))
+        place, before = self.address, None if query.after else 0
         count = self.store.count(query) if asked.wants_count else None
         if request.whole:
             return Table(columns, watched(place, map(row, self.store.walk(query))), count=count)
         size = partial(self.store.count_up_to, query, COUNTED + 1, COUNT_S)
         if request.encoded:
-            texts, following = self.store.find_texts(query, self._known.setdefault(names, partial(self._text, names)))
+            texts, following = self.store.find_texts(query, text)
             if all(texts):
                 return text_page(columns, texts, following, count=count, size=size)
-        page = self.store.find(query)
-        before = None if query.after else 0
-        return paged(columns, map(row, page.items), page.next, place=place, before=before, count=count, size=size)
+        if request.page:  # which changes no row
+            rows, following = self.store.find_texts(query, row)
+        else:
+            found = self.store.find(query)
+            rows, following = list(map(row, found.items)), found.next
+        return paged(columns, rows, following, place=place, before=before, count=count, size=size)
 
     def _row(self, names: Sequence[str], record: Record) -> Value:
         """Columns of a record in a list."""
-        value = self._readable(record) | {"id": record.key, "version": record.version}
-        return {name: value.get(name) for name in names}
+        value = self._readable(record)
+        row = {name: value.get(name) for name in names}
+        if "id" in row:
+            row["id"] = record.key
+        if "version" in row:
+            row["version"] = record.version
+        return row
 
     def _text(self, names: Sequence[str], record: Record) -> str:
         """The same as JSON; "" if something in it is damaged."""
@@ -7407,19 +7417,20 @@ def listed_record(key: Json, version: Json, data: Json) -> Record:
     if not isinstance(data, str) or len(data) > 1000 or "[" in data or "{" in data[1:]:
         return stored_record(key, version, data)
     known = _known_record(key, version, data)
-    return known._replace(value={**known.value})
+    return Record(known.key, known.version, {**known.value}, known.damage)
 
 
 @lru_cache(maxsize=4000, typed=True)  # Damaged is another type
-def _known_text(text_of: Callable[[Record], str], key: Json, version: Json, data: Json) -> str:
+def _known_text(text_of: Callable[[Record], Any], key: Json, version: Json, data: Json) -> Any:
     return text_of(stored_record(key, version, data))
 
 
-def stored_text(text_of: Callable[[Record], str], key: Json, version: Json, data: Json) -> str:
-    """What text_of makes of a stored_record(). Of short ones it is remembered: the same pages are read again and again, and
-    most of what one costs is to parse records and to write them as JSON."""
+def stored_text(text_of: Callable[[Record], _Result], key: Json, version: Json, data: Json) -> _Result:
+    """What text_of makes of a stored_record(): its text, or a row. Of short ones it is remembered: the same pages are read
+    again and again, and most of what one costs is to parse records and to write them as JSON."""
     short = isinstance(data, str) and len(data) <= 1000
-    return (_known_text if short else _known_text.__wrapped__)(text_of, key, version, data)
+    made: _Result = (_known_text if short else _known_text.__wrapped__)(text_of, key, version, data)
+    return made
 
 
 def check_commit(writes: Sequence[Write]) -> list[str]:
@@ -8041,7 +8052,7 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
         found, following = self._stored_page(query)
         return Page([listed_record(*row[:3]) for row in found], following)
 
-    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+    def find_texts(self, query: Query, text_of: Callable[[Record], Any]) -> tuple[list[Any], str | None]:
         found, following = self._stored_page(query)
         return [stored_text(text_of, *row[:3]) for row in found], following
 

@@ -7,7 +7,7 @@ import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -45,7 +45,7 @@ class CountTable(NamedTuple):
     @property
     def name(self) -> str:
         """It follows from what is kept."""
-        return "satchel_counts_" + hashlib.sha256(json.dumps(["arrays by column", *self]).encode()).hexdigest()[:24]
+        return _name_of(self)
 
     def values(self, kept: Sequence[int], row: str = "") -> str:
         """The values of these fields, by number, in SQL: an array, "" of a record that another program damaged; of one field
@@ -139,6 +139,11 @@ class CountTable(NamedTuple):
         )
         rows = connection.execute(f"select {keys}, n from {self.name} where n <> 0")  # noqa: S608
         self._store(*_fewer(kept, Counter({row[:-1]: row[-1] for row in rows})), connection)
+
+
+@lru_cache
+def _name_of(kept: CountTable) -> str:
+    return "satchel_counts_" + hashlib.sha256(json.dumps(["arrays by column", *kept]).encode()).hexdigest()[:24]
 
 
 def _column(kept: Iterable[int]) -> str:
