@@ -2817,6 +2817,7 @@ def _written(exchange: Exchange, response: Response) -> Answer:
         headers.append(("Location", exchange.url(response.location)))
     if response.data is None:
         return Answer(204, headers)
+    headers += plugin("file_times").told(exchange, response)
     data = response.data | response.page["once"] if "once" in response.page else response.data
     return json_answer(201 if response.created else 200, data, headers)
 
@@ -3177,6 +3178,7 @@ class HttpDoor:
             encoded=type(exchange.format) is JsonFormat, timed="chart" in exchange.format.subjects,
             idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
+            modified_at=plugin("file_times").asked(exchange) if is_bytes else None,
             page=exchange.page and not is_write, languages=exchange.languages,
             reached_at=f"{exchange.scheme}://{exchange.host}{self.prefix}" if is_write and exchange.host else "",
         )  # fmt: skip
@@ -6227,6 +6229,7 @@ class Files(Resource):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
         self.check_name(request.path[-1])
         staged = request.staged or self.stage(request.body or (), path, request.body_bytes)
+        staged = staged if request.modified_at is None else staged._replace(modified_at=request.modified_at)
         step = Publish(self.blobs, staged, path, wanted, must_be_new, waits=request.staged is not None)
         done = Action.UPDATE if blob else Action.CREATE
         return Plan(respond=partial(self._written, staged, blob is None), steps=[step], action=done)
@@ -8381,6 +8384,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
     "_filters": ("subject",), "_shares": ("expires_at", "subject"), "_usage": (), "_touched": (),
+    "_locks": (), "_properties": ("at", "folder"),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -9342,7 +9346,18 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 # Plugins that the parent does not need, and its workers may.
 _ASKED_FOR_LATE = (
     *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
-    *("sql_counts", "sql_database", "sql_files", "sql_log", "sql_search", "sql_views", "sweeps", "unserved", "working"),
+    *(
+        "file_times",
+        "sql_counts",
+        "sql_database",
+        "sql_files",
+        "sql_log",
+        "sql_search",
+        "sql_views",
+        "sweeps",
+        "unserved",
+        "working",
+    ),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
     *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
