@@ -2817,9 +2817,8 @@ def _written(exchange: Exchange, response: Response) -> Answer:
         headers.append(("Location", exchange.url(response.location)))
     if response.data is None:
         return Answer(204, headers)
-    headers += plugin("file_times").told(exchange, response)
     data = response.data | response.page["once"] if "once" in response.page else response.data
-    return json_answer(201 if response.created else 200, data, headers)
+    return json_answer(201 if response.created else 200, data, headers + plugin("file_times").told(exchange, response))
 
 
 def problem_answer(request_id: str, error: AppError) -> Answer:
