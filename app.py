@@ -4173,6 +4173,8 @@ class HttpRunner(Runner):
         present = {name.lower() for name, _ in answer.headers}
         own = [pair for name, pair in _COMMON_HEADERS.items() if name not in present]
         own.append(("X-Request-Id", exchange.id))
+        if "tus-resumable" in exchange.head.fields and "tus-resumable" not in present:
+            own.append(("Tus-Resumable", "1.0.0"))
         if exchange.language:
             own.append(("Content-Language", exchange.language))
         if exchange.scheme == "https" and self.door.origin.startswith("https:"):
@@ -4182,7 +4184,7 @@ class HttpRunner(Runner):
         return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
-        path = re.sub(rf"^({self.prefix}/(login|s))/.*", r"\1/…", exchange.path)  # the code of a link is a secret
+        path = re.sub(rf"^({self.prefix}/(login|s|tus))/.*", r"\1/…", exchange.path)  # the code of a link is a secret
         facts = {
             "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
             "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
@@ -4203,7 +4205,7 @@ class HttpRunner(Runner):
         if not self._methods_at(exchange):
             raise NotFound(f"there is nothing at {exchange.own_path[:200]}")
         if exchange.method == "OPTIONS":
-            return Answer(204, [self._allow(exchange)])
+            return Answer(204, [self._allow(exchange), *plugin("tus").offered(exchange)])
         raise UnsupportedAction(f"{exchange.own_path[:200]} does not take {exchange.method[:20]}")
 
     def _find_resource(self, exchange: Exchange) -> None:
@@ -7936,6 +7938,7 @@ class _SqliteBlobs(SqliteDatabase, Blobs):
         self._files.discard(staged)
 
     keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
+    parts = cached_property(lambda self: self._files.parts)
 
     def make_folder(self, path: str) -> None:
         self._files.make_folder(path)
@@ -8383,7 +8386,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
     "_filters": ("subject",), "_shares": ("expires_at", "subject"), "_usage": (), "_touched": (),
-    "_locks": (), "_properties": ("at", "folder"),
+    "_locks": (), "_properties": ("at", "folder"), "_uploads": ("expires_at", "subject"),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -8828,8 +8831,7 @@ class Flow:
     def handle_as(self, caller: Caller, request: Request, guard: _Guard = lambda: None) -> Response:
         """The same for a caller who is known."""
         try:
-            resource = self._admit(request, caller)
-            self._health.ensure_open_for(resource, request.action, self._state)
+            resource = self._let_in(request, caller)
             if request.decode is not None:
                 data = request.decode()
                 if not request.typed:  # from a page, which may name files that are held
@@ -8839,14 +8841,32 @@ class Flow:
             if response.table and "_columns" in request.params:
                 plugin("list_columns").narrow(request, response.table)
         except AppError as error:
-            error.subject = caller.subject
-            if isinstance(error, Forbidden) and request.action != Action.READ:
-                needed = error.needed.rpartition(":")[2] or request.action
-                self._audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
+            self._note(request, caller, error)
             raise
         self._office.authority.touch(caller)
         response.caller = caller
         return response
+
+    def enter(self, request: Request) -> tuple[Caller, Resource]:
+        """The caller and the resource of something that takes several requests, each of which has to be let in."""
+        self._health.ensure_open(self._state)
+        caller = self._caller(request)
+        try:
+            return caller, self._let_in(request, caller)
+        except AppError as error:
+            self._note(request, caller, error)
+            raise
+
+    def _let_in(self, request: Request, caller: Caller) -> Resource:
+        resource = self._admit(request, caller)
+        self._health.ensure_open_for(resource, request.action, self._state)
+        return resource
+
+    def _note(self, request: Request, caller: Caller, error: AppError) -> None:
+        error.subject = caller.subject
+        if isinstance(error, Forbidden) and request.action != Action.READ:
+            needed = error.needed.rpartition(":")[2] or request.action
+            self._audit.best_effort(self._entry(request, caller, needed, "denied", error.code))
 
     def _caller(self, request: Request) -> Caller:
         authority: Authority = self._office.authority
@@ -9362,7 +9382,7 @@ _ASKED_FOR_LATE = (
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),
-    *("quota_count",),
+    *("quota_count", "tus", "upload_parts"),
 )
 
 

@@ -43,7 +43,7 @@ else:
 # ==== 1. AWS =====================================================================================================
 # Records on DynamoDB and blobs on S3, over one client of boto3 a service and process; with it the way to boto3 that
 # plugins/sqs.py shares: a Session makes clients, a Service calls them, one table says what their errors mean.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:s3_listing plugin:web_client plugin:working
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:s3_listing plugin:s3_parts plugin:web_client plugin:working
 # defines: Provider:aws Sleep ATTEMPTS RETRY_S PAUSE_S LONGEST_PAUSE_S BREAKS ACTIVE_S SWEEP_AFTER_S MOST_WRITES
 #          MOST_ITEM_BYTES MOST_COMMIT_BYTES MOST_SORTED_PAGES PART KEY VERSION DATA TABLE_KEY ALL MIB MOST_ANSWER_BYTES
 #          PART_BYTES READ_BYTES HIDDEN STAGED WRITE_ID THROTTLED Denied BadCredentials Missing Rejected REFUSALS
@@ -1103,6 +1103,11 @@ class S3Blobs(Aws, Blobs):
             if if_match is not None
             else app.NotFound(f"there is no file {path}")
         )
+
+    @property
+    def parts(self) -> Any:
+        """Staged bytes that grow (plugins/s3_parts.py)."""
+        return app.plugin("s3_parts").S3Parts(self)
 
     def stage(self, chunks: Iterable[bytes], path: str = "") -> Staged:
         upload = Upload(self._s3, self._key(path) if path else STAGED + secrets.token_hex(16))

@@ -16,7 +16,7 @@ import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -82,7 +82,7 @@ else:
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:presence plugin:reserve
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:presence plugin:reserve plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
@@ -775,7 +775,7 @@ class FileProvider(FolderRecords, Blobs):
                         write_fully(file.fileno(), chunk)
                         out = begin_writing_out(file.fileno(), out, digest.size_bytes)
                 with self._errors("staging"):
-                    self._stamp(place)
+                    self.stamp(place)
                     sync(file.fileno())
         except BaseException:
             with suppress(OSError):
@@ -785,11 +785,23 @@ class FileProvider(FolderRecords, Blobs):
             digest.close()
         return Staged(name, digest.size_bytes, digest.hexdigest())
 
-    def _stamp(self, place: Path) -> None:
+    def stamp(self, place: Path) -> None:
         """Set a modification time that no earlier file of this process has, for the etag: disk clocks are coarse."""
         with self._journal.mutex:
             self._modified_ns = max(int(self._clock() * 1e9), self._modified_ns + 1)
             os.utime(place, ns=(self._modified_ns, self._modified_ns))
+
+    @cached_property
+    def parts(self) -> Any:
+        """Staged bytes that grow (plugins/upload_parts.py)."""
+        return plugin("upload_parts").FileParts(self)
+
+    @contextmanager
+    def staging(self, name: str) -> Iterator[Path]:
+        """The file of staged bytes, to be added to."""
+        with self._errors("staging"):
+            self.reserve.check("staging")
+            yield self._staged / os.path.basename(name)
 
     def keep(self, staged: Staged) -> None:
         """Has staged bytes count as staged just now; those that are gone stay gone."""

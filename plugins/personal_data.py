@@ -37,7 +37,7 @@ from app import (
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
-_STATE_TABLES = ("_tokens", "_sessions", "_links", "_filters", "_shares")
+_STATE_TABLES = ("_tokens", "_sessions", "_links", "_filters", "_shares", "_uploads")
 _NAMING = ("subject", "for", "created_by", "by", "made_by")  # where what was made or changed names somebody
 _KEPT = ("at", "action", "door", "outcome", "code", "request_id")  # of an entry that is erased
 _SECRETS = ("digest", "secret", "code", "password")  # of rows: they are of no use to anybody, and prove who somebody is

@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, suppress
 from itertools import accumulate
 from typing import Any, TypeVar
 
+import app
 from app import (
     CHUNK_BYTES,
     STAGED_KEPT_S,
@@ -34,7 +35,7 @@ from app import (
 
 # ==== 1. FILES ===================================================================================================
 # Files in chunks, in SQL that databases share: bytes are staged by several commits, and published by one.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS
+# uses: ERRORS VALUES CONTRACTS PROVIDERS plugin:upload_parts
 # defines: STAGE_BYTES REPLACED_KEPT_S REPLACED_KEPT_BYTES SqlFiles
 
 _Result = TypeVar("_Result")
@@ -144,6 +145,34 @@ class SqlFiles(ABC):
         for i in range(0, len(batch), CHUNK_BYTES):
             piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
             connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
+
+    @functools.cached_property
+    def parts(self) -> Any:
+        """Staged bytes that grow (plugins/upload_parts.py)."""
+        return app.plugin("upload_parts").TableParts(self)
+
+    def append(self, content: str, at: int, data: bytes) -> None:
+        """Have staged bytes be their first `at` and these. Raises NotFound if the first ones are gone."""
+        first, skip = divmod(at, CHUNK_BYTES)
+
+        def work(connection: Any) -> None:
+            live = "select 1 from _loose where content = ? and size_bytes >= ? and expires_at >= ?"
+            row = connection.execute(
+                "select bytes from _chunks where content = ? and number = ?", (content, first)
+            ).fetchone()
+            lead = row[0][:skip] if row else b""
+            if len(lead) < skip or not connection.execute(live, (content, at, self.clock())).fetchone():
+                raise NotFound("the bytes that were sent before are kept here no longer: begin anew")
+            connection.execute("delete from _chunks where content = ? and number >= ?", (content, first))
+            self._store(content, at - skip, bytes(lead) + data, connection)
+
+        self.prepare_files()
+        self.check_room()
+        self.submit(work)
+
+    def staged_bytes(self, content: str, size_bytes: int) -> Iterator[bytes]:
+        """The first of staged bytes."""
+        return self._pieces(Blob("what was sent", size_bytes, 0.0, content), 0, size_bytes)
 
     def _loosen(self, connection: Any, content: str, size_bytes: int, keep_s: int) -> None:
         """Keep bytes that are at no path for so long; size_bytes is negative for those that a path had."""

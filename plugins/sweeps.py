@@ -11,8 +11,8 @@ import app
 from app import AppError, Condition, Delete, Query, Records, Write
 
 # ==== 1. SWEEPS ==================================================================================================
-# Idempotency records, drafts, sessions, links and tokens that are over, and what interrupted uploads left behind.
-# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:form_drafts plugin:import_files plugin:links
+# Idempotency records, drafts, sessions, links, tokens and uploads that are over, and what interrupted uploads left behind.
+# uses: ERRORS VALUES CONTRACTS plugin:clock_watch plugin:form_drafts plugin:import_files plugin:links plugin:tus
 # defines: Job:sweeps REQUESTS_KEPT_S Sweeps
 
 REQUESTS_KEPT_S = 15 * 86400
@@ -32,7 +32,7 @@ class Sweeps(app.Job):
         if site.state is None or app.plugin("clock_watch").watch(site).look(now):
             return
         works = [partial(self._forget, site, records, now) for records in site.audit_stores()]
-        works += [partial(app.plugin("import_files").forget, site, now)]
+        works += [partial(app.plugin("import_files").forget, site, now), partial(app.plugin("tus").forget, site, now)]
         keep = partial(app.plugin("form_drafts").keep_files, site)
         works += [keep, *(partial(provider.sweep, now) for provider in site.providers.values())]
         failures = []

@@ -48,8 +48,8 @@ else:
 # ==== 1. UPLOADS =================================================================================================
 # A file that is refused stops no other one. What became of each is the answer: 201, 207 where some were stored, or the
 # first error. plugins/pages.py answers people with a page of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms plugin:share
-# defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms plugin:share plugin:tus
+# defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads store_beside numbered
 
 LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 WANTED = "a folder takes multipart/form-data; PUT one file at its own address"
@@ -149,7 +149,7 @@ class FolderUpload:
         action = Action.UPDATE if self.fields.get("_replace") else Action.CREATE
         request = request._replace(action=action, keeps=request.keeps or keep_both)
         try:
-            self.stored.append(self._beside(request) if keep_both else self.host.handle(request))
+            self.stored.append(store_beside(self.host, request) if keep_both else self.host.handle(request))
         except Unauthenticated:
             raise
         except AppError as error:
@@ -168,17 +168,6 @@ class FolderUpload:
         if isinstance(error, NotFound) and request.staged:
             error = NotFound("it is kept here no longer: it was stored meanwhile, or waited for over a day")
         return RefusedFile(name, error, kept if isinstance(error, Exists) or error.retry else None)
-
-    def _beside(self, request: Request) -> Response:
-        """Store a file under its name, or under the first like it that is free."""
-        path, staged = request.path, request.staged
-        for number in range(1, 101):
-            try:
-                return self.host.handle(request._replace(path=(*path[:-1], _numbered(path[-1], number))))
-            except Exists as error:
-                staged = staged or error.staged
-                request = request._replace(staged=staged)
-        raise Conflict(f"{request.address} and a hundred names like it exist")
 
     def report(self) -> Answer:
         """What became of the files, for a program: 201 if all were stored, 207 if some were, else a problem."""
@@ -209,7 +198,8 @@ class _LinkAsked(Exception):
 
 
 class Uploads(Route):
-    """POST into a folder, for programs; and of JSON, which says what else is to be done there, or makes a link to it."""
+    """POST into a folder, for programs: files, what begins an upload by tus, and JSON, which says what else is to be done there
+    or makes a link to it."""
 
     kind = "uploads"
     methods: ClassVar[Mapping[str, Action]] = {"POST": Action.CREATE}
@@ -217,6 +207,8 @@ class Uploads(Route):
 
     def answer(self, asked: Asked, host: Host) -> Answer:
         exchange = cast(Exchange, asked)
+        if "tus-resumable" in exchange.head.fields:
+            return cast(Answer, app.plugin("tus").created(exchange, host))
         if exchange.media_type == JsonFormat.media:
             return self._said(exchange, host)
         folder = tuple(part for part in exchange.path_inside if part)
@@ -249,7 +241,19 @@ class Uploads(Route):
         return json_answer(201 if response.created else 200, response.data, headers)
 
 
-def _numbered(name: str, number: int) -> str:
+def store_beside(host: Host, request: Request) -> Response:
+    """Store a file under its name, or under the first like it that is free."""
+    path, staged = request.path, request.staged
+    for number in range(1, 101):
+        try:
+            return host.handle(request._replace(path=(*path[:-1], numbered(path[-1], number))))
+        except Exists as error:
+            staged = staged or error.staged
+            request = request._replace(staged=staged)
+    raise Conflict(f"{request.address} and a hundred names like it exist")
+
+
+def numbered(name: str, number: int) -> str:
     """ "plan (2).pdf" of "plan.pdf" and 2, the stem shortened where it would be too long; the name itself of 1."""
     match = re.fullmatch(r"(?s)(.+?)((?:\.tar)?\.[^. ]{1,10})?", name)
     if not match or number == 1:

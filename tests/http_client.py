@@ -225,7 +225,8 @@ class Site:
     def wsgi(self, environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
         client = WsgiClient(environ)
         answer = self.runner.answer(client.head, client)
-        start_response(f"{answer.status} {HTTPStatus(answer.status).phrase}", answer.headers)
+        phrase = HTTPStatus(answer.status).phrase if answer.status in set(HTTPStatus) else "Other"
+        start_response(f"{answer.status} {phrase}", answer.headers)
         if isinstance(answer.body, bytes):
             return [] if client.head.method == "HEAD" else [answer.body]
         if client.head.method == "HEAD":

@@ -38,6 +38,7 @@ OWN_PATHS = {
     "/search": "everybody",  # likewise
     "/share": "everybody",  # which answers nobody without the grant of what is to be shared
     "/s/<code>": "everybody",  # whoever has a link
+    "/tus/<id>": "everybody",  # which says what is offered, and tells of an upload nobody but its subject
     "/me": "people", "/mcp": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip
