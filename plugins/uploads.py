@@ -198,8 +198,8 @@ class _LinkAsked(Exception):
 
 
 class Uploads(Route):
-    """POST into a folder, for programs: files, what begins an upload by tus, and JSON, which says what else is to be done there
-    or makes a link to it."""
+    """POST into a folder, for programs: files, what begins an upload by tus, and JSON, which says what else is to be done
+    there or makes a link to it."""
 
     kind = "uploads"
     methods: ClassVar[Mapping[str, Action]] = {"POST": Action.CREATE}
