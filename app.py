@@ -4172,11 +4172,9 @@ class HttpRunner(Runner):
     def _common_headers(self, exchange: Exchange, answer: Answer) -> _Headers:
         present = {name.lower() for name, _ in answer.headers}
         own = [pair for name, pair in _COMMON_HEADERS.items() if name not in present]
-        own.append(("X-Request-Id", exchange.id))
-        if "tus-resumable" in exchange.head.fields and "tus-resumable" not in present:
-            own.append(("Tus-Resumable", "1.0.0"))
-        if exchange.language:
-            own.append(("Content-Language", exchange.language))
+        version = [("Tus-Resumable", "1.0.0")] if "tus-resumable" in exchange.head.fields else []
+        own += [("X-Request-Id", exchange.id), *version]
+        own += [("Content-Language", exchange.language)] if exchange.language else []
         if exchange.scheme == "https" and self.door.origin.startswith("https:"):
             own.append(("Strict-Transport-Security", "max-age=31536000"))
         if isinstance(answer.body, bytes) and answer.status not in (204, 304) and "content-length" not in present:

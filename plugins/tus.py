@@ -271,7 +271,7 @@ def forget(site: App, now: float) -> None:
 # ==== 2. TUS =====================================================================================================
 # The protocol: what its headers say, and what is answered. Every request has to be let in anew, as a write of the file that
 # it is about, and by the same subject; its credential need not be the one that began the upload.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY UPLOAD plugin:uploads
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY UPLOAD plugin:quota plugin:uploads
 # defines: Route:tus VERSION BYTES Tus offered created
 
 VERSION = "1.0.0"
@@ -334,7 +334,9 @@ def _other_version(exchange: Exchange) -> Answer | None:
         return None
     error = PreconditionFailed(f"Tus-Resumable has to be {VERSION}")
     told = exchange.format.fault(exchange, error) or problem_answer(exchange.id, error)
-    told.headers += [("Tus-Version", VERSION), ("Tus-Resumable", VERSION)]
+    told.headers += [("Tus-Version", VERSION)]
+    if "tus-resumable" not in exchange.head.fields:
+        told.headers += [("Tus-Resumable", VERSION)]
     return told
 
 
@@ -422,7 +424,11 @@ def _check_new(share: Files, caller: Caller, request: Request, value: Value) -> 
     if value["size_bytes"] > share.config.max_file_bytes:
         limit = in_units(share.config.max_file_bytes)
         raise TooLarge(f"the file has {in_units(value['size_bytes'])}; at most {limit} are taken here")
-    blob = share.blobs.stat(share.place("/".join(value["path"])))
+    place, quota = share.place("/".join(value["path"])), app.plugin("quota")
+    room = quota.room(share, place)
+    if room is not None and value["size_bytes"] > room:
+        raise quota.refusal(share, quota.usage(share), value["size_bytes"])
+    blob = share.blobs.stat(place)
     if blob and not value["keep_both"]:
         if not value["replace"]:
             raise Exists(f"{request.address} exists")
