@@ -4028,6 +4028,7 @@ class HttpRunner(Runner):
         self.methods = dict.fromkeys(HTTP_METHODS)  # that this site knows
         self.router = Router()
         self.named = lru_cache(256)(self._named)  # of an address
+        self.masked = partial(re.sub, rf"^({self.prefix}/(login|s|tus))/.*", r"\1/…")  # the code of a link is a secret
         self._routes: dict[tuple[str, str], Route] = {}  # by type of resource or path, and method
         for path in ("/", f"/<kind:re:{_RESOURCES}>", f"/<kind:re:{_RESOURCES}>/"):
             self.router.add(path, "GET", self._index)
@@ -4182,12 +4183,11 @@ class HttpRunner(Runner):
         return [*answer.headers, *own, *[("Set-Cookie", cookie) for cookie in exchange.cookies]]
 
     def _log_access(self, exchange: Exchange, answer: Answer, took_s: float) -> None:
-        path = re.sub(rf"^({self.prefix}/(login|s|tus))/.*", r"\1/…", exchange.path)  # the code of a link is a secret
-        facts = {
+        LOG.info(dump_json({
             "at": rfc3339(time.time()), "request_id": exchange.id, "client": exchange.client, "subject": exchange.subject,
-            "method": exchange.method, "path": path, "status": answer.status, "took_ms": round(took_s * 1000, 1),
-        }  # fmt: skip
-        LOG.info(dump_json(facts))
+            "method": exchange.method, "path": self.masked(exchange.path), "status": answer.status,
+            "took_ms": round(took_s * 1000, 1),
+        }))  # fmt: skip
 
     # -- routing
 
@@ -4201,10 +4201,10 @@ class HttpRunner(Runner):
         if answer := self._answered_by(exchange, exchange.method):
             return answer(exchange)
         if not self._methods_at(exchange):
-            raise NotFound(f"there is nothing at {exchange.own_path[:200]}")
+            raise NotFound(f"there is nothing at {self.masked(exchange.own_path)[:200]}")
         if exchange.method == "OPTIONS":
             return Answer(204, [self._allow(exchange), *plugin("tus").offered(exchange)])
-        raise UnsupportedAction(f"{exchange.own_path[:200]} does not take {exchange.method[:20]}")
+        raise UnsupportedAction(f"{self.masked(exchange.own_path)[:200]} does not take {exchange.method[:20]}")
 
     def _find_resource(self, exchange: Exchange) -> None:
         """Sets what the address names. A suffix such as .csv chooses the format instead of Accept."""
@@ -9380,7 +9380,7 @@ _ASKED_FOR_LATE = (
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),
-    *("quota_count", "tus", "upload_parts"),
+    *("quota_count", "share_folders", "tus", "upload_parts"),
 )
 
 

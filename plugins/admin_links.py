@@ -1,4 +1,4 @@
-"""admin/links: which files and views can be reached by links, who made them, and how often they were used."""
+"""admin/links: which files, folders and views can be reached by links, who made them, and how often they were used."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Links(admin_sessions.Sessions):
             shown = row["address"] + (f"?{row['query']}" if row["query"] else "")
             found.append(SimpleNamespace(
                 **times, shown=shown, subject=row["subject"], name=names.get(row["subject"], ""), uses=row["uses"],
-                has_password=row["has_password"], href=exchange.url(shown),
+                has_password=row["has_password"], takes_files=row["action"] == Action.CREATE, href=exchange.url(shown),
                 end_action=end if response.caller.may(Action.DELETE, f"{self.address}/{row['id']}") else "",
             ))  # fmt: skip
         return {"lines": found, "search": response.page["search"]}

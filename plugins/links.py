@@ -1,11 +1,11 @@
-"""Share links: one file or one view, for whoever has an address that nobody can guess."""
+"""Share links: one file, folder or view, for whoever has an address that nobody can guess."""
 
 from __future__ import annotations
 
 import re
 import secrets
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
@@ -60,20 +60,26 @@ _NAMES = ("action", "expires", "password")
 
 
 class Wish(NamedTuple):
-    """A link to be made: until when, in Unix seconds, and by which password; "" is none."""
+    """A link to be made: until when, in Unix seconds, by which password ("" is none), and what whoever has it may do."""
 
     expires_at: int
     password: str
+    action: Action = Action.READ
 
 
-def wish_of(data: Json, now: float, *, endless: bool = False, zone: tzinfo = UTC) -> Wish:
-    """What the object of a link asks for. A day ends in the zone; with `endless` there may be no end. Raises Invalid."""
+def wish_of(
+    data: Json, now: float, *, endless: bool = False, zone: tzinfo = UTC, actions: Sequence[Action] = (Action.READ,)
+) -> Wish:
+    """What the object of a link asks for, of these actions the first if it does not say. A day ends in the zone; with
+    `endless` there may be no end. Raises Invalid."""
     if not isinstance(data, dict):
         raise BadRequest('"link" must be an object such as {"action": "read", "expires": "7d"}')
     unknown = "is none of action, expires and password"
     faults = [Fault(f"/link/{name}", "unknown", unknown) for name in data.keys() - {*_NAMES}]
-    if data.get("action", "read") != "read":
-        faults.append(Fault("/link/action", "action", "must be read: other links do not exist yet"))
+    action = data.get("action", str(actions[0]))
+    if action not in actions:
+        words = "must be read" if Action.CREATE not in actions else "must be read or create"
+        faults.append(Fault("/link/action", "action", f"{words}: only a folder has links for adding files"))
     password = data.get("password")
     if password is not None and (problem := _password_problem(password)):
         faults.append(Fault("/link/password", "password", problem))
@@ -83,7 +89,7 @@ def wish_of(data: Json, now: float, *, endless: bool = False, zone: tzinfo = UTC
     if faults:
         told = "; ".join(f"{one.pointer[6:]} {one.detail}" for one in faults)
         raise Invalid(f"the link cannot be made: {told}", faults=faults)
-    return Wish(expires_at, password or "")
+    return Wish(expires_at, password or "", Action(action))
 
 
 def _password_problem(password: Json) -> str:
@@ -122,14 +128,13 @@ def _moment(text: str, now: float, zone: tzinfo) -> float:
 # A row of the state provider each, under the digest of its code. What a link shows is read as whoever made it may at that
 # moment, narrowed to its one address: with the right, or the person, or the token it was made with, it is dead.
 # uses: ERRORS VALUES CONTRACTS RUNNERS AUTH WISHES plugin:passwords plugin:people plugin:tokens
-# defines: TABLE GONE ID_LETTERS id_of place readable make url_of good maker read of_subject end expired row_of
-#          address_with split_address
+# defines: TABLE GONE ID_LETTERS id_of name_of is_folder place Target target make url_of good maker read of_subject end
+#          expired row_of address_with split_address
 
 TABLE = "_shares"
 GONE = "this link is not known here, or it has ended"
 ID_LETTERS = 16  # of a code's digest: enough to name it, and nothing that opens it
 _CODE = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes
-_FOLDER = "this is a folder, and a link shows one file"
 _MOST_OF_ONE = 200  # links of one subject that are good
 _OF_PAGES = ("_next", "_prev", "_size", "_for", "_count", "_facets")  # parameters of a view that a link does not keep
 
@@ -138,32 +143,55 @@ def id_of(row: Record) -> str:
     return row.key[:ID_LETTERS]
 
 
+def name_of(row: Record) -> str:
+    """Whoever uses a link, as the audit trail calls him."""
+    return f"link:{id_of(row)}"
+
+
+def is_folder(address: str) -> bool:
+    """Whether the address of a link is that of a folder of a share."""
+    return address.startswith("files/") and address.endswith("/")
+
+
 def place(address: str, query: Mapping[str, str], request_id: str, **facts: Any) -> Request:
     """The request that reads an address. Raises NotFound if none can be shared there."""
     kind, _, rest = address.partition("/")
     name, *path = split_path(rest) if rest else [""]
     if kind not in ("files", "views") or not name or (kind == "views" and path):
         raise NotFound("links are for files and views")
-    if kind == "files" and not path:
-        raise BadRequest(_FOLDER)
     params = {one: text for one, text in query.items() if one not in _OF_PAGES} if kind == "views" else {}
     return Request(
         request_id, Action.READ, f"{kind}/{quote(compose(name), safe='')}", tuple(path), HttpRunner.kind, params, **facts
     )
 
 
-def readable(site: Any, request: Request) -> Caller:
-    """Whoever asks, if he may make a link of what the request reads. Raises what keeps him from it."""
-    size = {"_size": "1"} if request.resource.startswith("views/") else {}
-    response = site.handle(request._replace(params={**request.params, **size}))
+class Target(NamedTuple):
+    """What a link is to be made of, who wants it, and what whoever has the link may do there."""
+
+    request: Request
+    caller: Caller
+    actions: tuple[Action, ...]
+
+    def check(self, wish: Wish) -> None:
+        """Raises Forbidden if the one who asks may not do himself what the link is for."""
+        address = self.request.address
+        self.caller.require(wish.action, address if wish.action == Action.READ else f"{address.rstrip('/')}/x")
+
+
+def target(site: Any, request: Request) -> Target:
+    """What the request names, if whoever asks may do something there. Raises what keeps him from it."""
+    is_view = request.resource.startswith("views/")
+    params = {**request.params, "_size": "1"} if is_view else {}
+    response = site.handle(request._replace(params=params, page=not is_view))
     if response.table is not None:
         response.table.close()
-        if request.resource.startswith("files/"):
-            raise BadRequest(_FOLDER)
     caller = cast(Caller, response.caller)
     if not caller.subject:
         raise SignInNeeded("sign in, or send a token, to make a link")
-    return caller
+    if is_view or response.content:
+        return Target(request, caller, (Action.READ,))
+    request = request._replace(path=(*[part for part in request.path if part], ""))
+    return Target(request, caller, (Action.READ, Action.CREATE))
 
 
 def make(site: Any, caller: Caller, request: Request, wish: Wish) -> tuple[str, Record]:
@@ -173,13 +201,13 @@ def make(site: Any, caller: Caller, request: Request, wish: Wish) -> tuple[str, 
         raise Conflict(f"you have {_MOST_OF_ONE} links: end those that are not needed")
     code = secrets.token_urlsafe(32)
     value: Value = {
-        "address": request.address, "query": dict(request.params), "action": "read", "subject": caller.subject,
+        "address": request.address, "query": dict(request.params), "action": str(wish.action), "subject": caller.subject,
         "jti": caller.token_id, "era": person.value.get("era", "") if person else "", "created_at": now,
         "expires_at": wish.expires_at, "used_at": 0, "uses": 0,
         "password": plugin("passwords").hashed(wish.password) if wish.password else "",
     }  # fmt: skip
     row = Record(secret_digest(code), 1, value)
-    told = {name: row_of(row)[name] for name in ("id", "expires_at", "query", "has_password")}
+    told = {name: row_of(row)[name] for name in ("id", "action", "expires_at", "query", "has_password")}
     entry = site.audit.entry(caller, request.door, request.id, request.address, "share") | {"after": told}
     site.state.commit([Insert(TABLE, row.key, value), site.audit.insert(entry)])
     return code, row
@@ -212,21 +240,26 @@ def maker(site: Any, row: Record) -> Caller:
         raise NotFound(GONE) from None
     if caller.subject != value["subject"] or (person.value.get("era", "") if person else "") != value["era"]:
         raise NotFound(GONE)
-    only = (Grant(tuple(value["address"].split("/")), frozenset({Action.READ})),)
+    action, address = Action(value["action"]), value["address"].removesuffix("/")
+    only = (Grant(tuple(address.split("/")), frozenset({action})),)
     caller = cast(Caller, caller._replace(session="", ceilings=(*caller.ceilings, only)))
-    if not caller.may(Action.READ, value["address"]):
+    if not caller.may(action, address if action == Action.READ else f"{address}/x"):
         raise NotFound(GONE)
     return caller
 
 
-def read(site: Any, row: Record, request_id: str, params: Mapping[str, str], **facts: Any) -> Response:
-    """What a link shows; of a view with these parameters of its pages. Raises NotFound if it is there no more."""
+def read(
+    site: Any, row: Record, request_id: str, params: Mapping[str, str], inside: Sequence[str] = (), **facts: Any
+) -> Response:
+    """What a link shows, of a view or a folder with these parameters of its pages; `inside` is the way from its folder.
+    Raises NotFound if it is there no more."""
     caller, wanted = maker(site, row), place(row.value["address"], row.value["query"], request_id, **facts)
-    wanted = wanted._replace(params={**wanted.params, **params})
+    path = (*wanted.path[:-1], *inside) if inside else wanted.path
+    wanted = wanted._replace(params={**wanted.params, **params}, path=path)
     try:
         return cast(Response, site.flow.handle_as(caller, wanted))
     except (NotFound, Forbidden):
-        raise NotFound("what this link leads to is no longer there") from None
+        raise NotFound("this is not here" if inside else "what this link leads to is no longer there") from None
 
 
 def of_subject(site: Any, subject: str, address: str = "") -> list[Record]:
@@ -347,7 +380,8 @@ class Uses:
                 row = site.state.get(TABLE, key)
                 if row is None or row.damage:
                     return
-                entry = site.audit.entry(Caller(f"link:{id_of(row)}"), "http", request_id, row.value["address"], "read")
+                value = row.value
+                entry = site.audit.entry(Caller(name_of(row)), "http", request_id, value["address"], value["action"])
                 entry |= {"client": client, "count": count, "after": {"made_by": row.value["subject"]}}
                 used = row.value | {"used_at": int(site.clock()), "uses": row.value["uses"] + count}
                 site.state.commit([Update(TABLE, key, used, row.version), site.audit.insert(entry)])

@@ -23,7 +23,7 @@ else:
 # Whoever sends a form without signing in is counted by address, and what all of them send by its bytes: in one place for
 # all workers of a node, and from the start of the server on.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:metrics plugin:refusals plugin:throttle
-# defines: Counters counters admit check_trap policy
+# defines: Counters counters admit admit_files check_trap policy
 
 _HOUR_S, _DAY_S = 3600.0, 86_400.0
 _TOO_OFTEN = "that is more than is taken from one address in an hour"
@@ -42,8 +42,7 @@ class Counters:
 
     def note(self, client: str, size_bytes: int) -> None:
         """One more form. Raises TooManyTries if its address, or everybody together, sent too much."""
-        if self._by_address:
-            self._by_address.failed(f"form {plugin('refusals').address_of(client)}")
+        self.note_one(client)
         now = self._clock()
         with self._locked():
             if self._day[0] != int(now // _DAY_S):
@@ -51,6 +50,11 @@ class Counters:
             if self._day[1] + size_bytes > self._most_bytes:
                 raise throttle.TooManyTries(math.ceil(_DAY_S - now % _DAY_S), f"{_TOO_MUCH} ({in_units(self._most_bytes)})")
             self._day[1] += size_bytes
+
+    def note_one(self, client: str) -> None:
+        """One more request that stores something. Raises TooManyTries if its address sent too many."""
+        if self._by_address:
+            self._by_address.failed(f"form {plugin('refusals').address_of(client)}")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -83,6 +87,13 @@ def admit(exchange: Exchange, resource: str) -> None:
     if site.authority.identify("").may(Action.CREATE, resource):  # what is refused anyway counts for nothing
         size = exchange.body.size_bytes
         counters(site).note(exchange.client, exchange.door.config.max_body_bytes if size is None else size)
+
+
+def admit_files(exchange: Exchange) -> None:
+    """Count what a stranger sends to a link that takes files: how often, as their sizes have limits of the share's own.
+    Raises TooManyTries if it is too often."""
+    if not exchange.credential:
+        counters(exchange.door.host).note_one(exchange.client)
 
 
 def check_trap(exchange: Exchange, text: str) -> None:

@@ -23,6 +23,7 @@ from app import (
     Json,
     JsonFormat,
     NotAcceptable,
+    NotFound,
     Record,
     Response,
     Route,
@@ -42,25 +43,29 @@ from app import (
 links, list_columns, reading = plugin("links"), plugin("list_columns"), plugin("reading")
 
 # ==== 1. DOOR ====================================================================================================
-# Nobody signs in here. A file goes out as files do, a view as a page without the site's menus, or in another format by its
-# suffix. The page of a password takes tries as slowly as the page for signing in. No answer says where a code came from,
-# and no search engine is to keep one.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:share_pages
-# defines: Route:share Share asked_for has_calendar
+# Nobody signs in here. A file goes out as files do, a folder by plugins/share_folders.py, a view as a page without menus, or
+# in another format by its suffix. The page of a password takes tries as slowly as the page for signing in. No answer says
+# where a code came from, and no search engine is to keep one.
+# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals
+#       plugin:share_folders plugin:share_pages
+# defines: Route:share Share dumped asked_for has_calendar
 
 _LOCKED = "this link has a password: send it in a form, as the field password"
 _OPEN_S = 43_200  # for so long a browser that knows the password is not asked again
 _COOKIE = "satchel_share_"
 _MOST_BYTES = 65536
+_MULTIPART = "multipart/form-data"
 _OF_PAGES = ("_next", "_prev", "_sort", "_size", "_totals", "_for")  # what may be asked of a view beside what its link keeps
 _HEADERS = [("Referrer-Policy", "no-referrer"), ("X-Robots-Tag", "noindex, nofollow")]
 
 
 class Share(Route):
-    """/s/CODE, the page /share, and links to views."""
+    """/s/CODE, what is below it if it is of a folder, the page /share, and links to views."""
 
     kind = "share"
-    paths: ClassVar[Mapping[str, str]] = {"/share": "GET POST", "/s/<code>": "GET POST"}
+    paths: ClassVar[Mapping[str, str]] = {
+        "/share": "GET POST", "/s/<code>": "GET POST", "/s/<code>/": "GET POST", "/s/<code>/<path:path>": "GET POST",
+    }  # fmt: skip
     methods: ClassVar[Mapping[str, Action]] = {"POST": Action.READ}
     types = frozenset({"views"})
 
@@ -85,23 +90,36 @@ class Share(Route):
 
     def _opened(self, exchange: Exchange, site: App) -> Answer:
         site.health.ensure_open(site.state)
-        code, _, ending = exchange.inner.removeprefix("s/").partition(".")
-        if ending:
+        first, slash, rest = exchange.inner.removeprefix("s/").partition("/")
+        code, _, ending = first.partition(".")
+        if ending and not slash:
             exchange.format = exchange.door.formats.get(ending) or exchange.format
         row = links.good(site, code)
-        links.maker(site, row)  # before a password is asked for that opens nothing
+        is_folder = links.is_folder(row.value["address"])
+        if slash and (ending or not is_folder):
+            raise NotFound(links.GONE)
+        caller = links.maker(site, row)  # before a password is asked for that opens nothing
         if ending and ending != exchange.format.kind:
             raise NotAcceptable(f"a link has no {ending[:20]}")
         if row.value["password"] and not _knows(exchange, row):
-            return _asks(exchange, site, row, code)
-        if exchange.method == "POST":
+            return _asks(exchange, site, row)
+        if exchange.method == "POST" and not (row.value["action"] == Action.CREATE and exchange.media_type == _MULTIPART):
             return see_other(exchange.path)
-        answer = self._shown(exchange, site, row)
+        exchange.subject = links.name_of(row)  # for the log
+        answer = self._folder(exchange, site, row, caller, rest) if is_folder else self._shown(exchange, site, row)
         with self._lock:
             self._uses = self._uses or links.Uses(site)
         self._uses.note(row, exchange.client, exchange.id)
-        exchange.subject = f"link:{links.id_of(row)}"  # for the log
         return answer
+
+    def _folder(self, exchange: Exchange, site: App, row: Record, caller: Caller, rest: str) -> Answer:
+        """What is below the address of a link; `rest` is the way there."""
+        one, inside = plugin("share_folders"), split_path(rest)
+        if row.value["action"] == Action.READ:
+            return cast(Answer, one.shown(exchange, site, row, inside))
+        if inside:
+            raise NotFound("this link takes files, and shows none")
+        return cast(Answer, one.box(exchange, site, row, caller))
 
     def _shown(self, exchange: Exchange, site: App, row: Record) -> Answer:
         is_view = row.value["address"].startswith("views/")
@@ -134,15 +152,21 @@ def _keep(text: str, table: Table, sort: str) -> None:
 
 def _table(exchange: Exchange, site: App, response: Response) -> Answer:
     """The rows of a view, as the page of a link or in another format."""
-    one, table = exchange.format, cast(Table, response.table)
     if exchange.page:
         return cast(Answer, plugin("share_pages").view(exchange, site, response))
     exchange.query = dict(response.page["request"].params)  # that of the link, too, which a sheet of facts says
+    return dumped(exchange, response)
+
+
+def dumped(exchange: Exchange, response: Response) -> Answer:
+    """What was read, in the format that was asked for. Raises NotAcceptable if that does not write such things."""
+    one, table = exchange.format, response.table
     if answer := one.answer(exchange, response):
         return answer
-    if "table" not in one.subjects:
-        table.close()
-        raise NotAcceptable(f"the rows of a view are not written as {one.kind}")
+    if table is None or "table" not in one.subjects:
+        if table is not None:
+            table.close()
+        raise NotAcceptable(f"this is not written as {one.kind}")
     return Answer(200, _file_headers(one, exchange.resource), _Rows(one.dump(exchange, response), table))
 
 
@@ -183,12 +207,12 @@ def _knows(exchange: Exchange, row: Record) -> bool:
     return False
 
 
-def _asks(exchange: Exchange, site: App, row: Record, code: str) -> Answer:
+def _asks(exchange: Exchange, site: App, row: Record) -> Answer:
     """The page that asks for the password, or what came of one that was sent."""
-    if exchange.method != "POST":
+    if exchange.method != "POST" or exchange.media_type == _MULTIPART:  # files that are sent hold no password
         if not exchange.page:
             raise Forbidden(_LOCKED)
-        return cast(Answer, plugin("share_pages").locked(exchange, 200))
+        return cast(Answer, plugin("share_pages").locked(exchange, 403 if exchange.method == "POST" else 200))
     if exchange.door.same_origin(exchange) is False:
         raise Forbidden(ELSEWHERE)
     password, address = _password(exchange), plugin("refusals").address_of(exchange.client)
@@ -215,24 +239,26 @@ def _password(exchange: Exchange) -> str:
 
 
 def asked_for(exchange: Exchange, site: App, sent: Json = None) -> Answer:
-    """The answer to `{"link": {…}}`, sent to the address of a file or a view; `sent` is the body, if it was read."""
+    """The answer to `{"link": {…}}`, sent to what is to be shared; `sent` is the body, if it was read."""
     if exchange.media_type != JsonFormat.media:
         raise UnsupportedMedia('send application/json, such as {"link": {"action": "read", "expires": "7d"}}')
     exchange.door.check_origin(exchange, form=False)
     address = "/".join((exchange.resource, *[quote(part, safe="") for part in exchange.path_inside]))
     wanted = links.place(address, exchange.query, exchange.id, credential=exchange.credential)
-    caller: Caller = links.readable(site, wanted)
-    exchange.subject = caller.subject
+    target: Any = links.target(site, wanted)
+    exchange.subject = target.caller.subject
     exchange.door.check_token(exchange, "")
     if sent is None:
         sent = exchange.door.formats[JsonFormat.kind].load(exchange, address)
     if not isinstance(sent, dict) or set(sent) != {"link"}:
         raise BadRequest('the body must be {"link": {"action": "read", "expires": "7d"}}')
-    wish = links.wish_of(sent["link"], site.clock(), endless=has_calendar(site, wanted.resource))
-    code, row = links.make(site, caller, wanted, wish)
+    endless = has_calendar(site, wanted.resource)
+    wish = links.wish_of(sent["link"], site.clock(), endless=endless, actions=target.actions)
+    target.check(wish)
+    code, row = links.make(site, target.caller, target.request, wish)
     url = links.url_of(site, exchange, code)
     told: Value = {**links.row_of(row), "url": url}
-    if has_calendar(site, wanted.resource):
+    if endless:
         told["calendar_url"] = f"{url}.ics"
     return json_answer(201, told)
 

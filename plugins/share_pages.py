@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 from app import (
+    Action,
     Answer,
     App,
     BadRequest,
@@ -26,13 +27,14 @@ from app import (
 links, pages, share = plugin("links"), plugin("pages"), plugin("share")
 
 # ==== 1. SHAREPAGES ==============================================================================================
-# /share?of=ADDRESS makes a link of a file or a view, shows it once, and lists one's own links there, to be ended.
+# /share?of=ADDRESS makes a link of a file, a folder or a view, shows it once, and lists one's own links there, to be ended.
 # uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:list_pages plugin:view_extras
 # defines: answer title_of lines view locked
 
 _EXPIRES = ("1d", "7d", "30d", "date")
 _TIMES = ("created_at", "expires_at", "used_at")
 _MOST_BYTES = 65536
+_SENT = ("do", "action", "expires", "until", "password")
 _NO_CRUMBS = Caller()
 
 
@@ -40,37 +42,49 @@ def answer(exchange: Exchange, site: App) -> Answer:
     """The page, or what came of what was pressed there."""
     site.health.ensure_open(site.state)
     if not exchange.page:
-        raise BadRequest('this is a page: programs send {"link": {…}} to the address of the file or the view')
+        raise BadRequest('this is a page: programs send {"link": {…}} to the address of the file, the folder or the view')
     if unknown := [one for one in exchange.query if one != "of"]:
         raise BadRequest(f"{unknown[0]} is no parameter here: write of")
     address, query = links.split_address(exchange.query.get("of", ""))
     wanted = links.place(address, query, exchange.id, credential=exchange.credential)
-    caller = links.readable(site, wanted)
-    exchange.subject = caller.subject
+    target: Any = links.target(site, wanted)
+    exchange.subject = target.caller.subject
     if exchange.method != "POST":
-        return _shown(exchange, site, caller, wanted)
+        return _shown(exchange, site, target)
     form = plugin("html_forms").read_form(exchange, _MOST_BYTES)
     exchange.door.check_token(exchange, form.text("_token"))
     if form.text("do") == "end":
-        links.end(site, caller, form.text("id"), exchange.id)
+        links.end(site, target.caller, form.text("id"), exchange.id)
         pages.give_notice(exchange, exchange.path, exchange.locale.t("links.ended"))
-        return see_other(_own_address(exchange, wanted))
-    return _made(exchange, site, caller, wanted, {name: form.text(name) for name in ("do", "expires", "until", "password")})
+        return see_other(_own_address(exchange, target.request))
+    return _made(exchange, site, target, {name: form.text(name) for name in _SENT})
 
 
-def _made(exchange: Exchange, site: App, caller: Caller, wanted: Request, sent: Mapping[str, str]) -> Answer:
+def _made(exchange: Exchange, site: App, target: Any, sent: Mapping[str, str]) -> Answer:
     """The page with a new link on it, or with what is wrong."""
+    wanted = target.request
     is_calendar = sent["do"] == "subscribe" and share.has_calendar(site, wanted.resource)
     asked: Value = {"expires": None if is_calendar else sent["until"] if sent["expires"] == "date" else sent["expires"]}
     if sent["password"].strip() and not is_calendar:
         asked["password"] = sent["password"]
+    if sent["action"]:
+        asked["action"] = sent["action"]
+    zone = exchange.locale.zone
     try:
-        wish = links.wish_of(asked, site.clock(), endless=is_calendar, zone=exchange.locale.zone)
+        wish = links.wish_of(asked, site.clock(), endless=is_calendar, zone=zone, actions=_possible(target))
     except Invalid as error:
-        return _shown(exchange, site, caller, wanted, sent=sent, error=error)
-    code, row = links.make(site, caller, wanted, wish)
+        return _shown(exchange, site, target, sent=sent, error=error)
+    target.check(wish)
+    code, row = links.make(site, target.caller, wanted, wish)
     url = links.url_of(site, exchange, code) + (".ics" if is_calendar else "")
-    return _shown(exchange, site, caller, wanted, url=url, made=row)
+    return _shown(exchange, site, target, url=url, made=row)
+
+
+def _possible(target: Any) -> list[Action]:
+    """What a link may be for that the one who asks may do himself."""
+    address = target.request.address
+    places = {Action.READ: address, Action.CREATE: f"{address.rstrip('/')}/x"}
+    return [one for one in target.actions if target.caller.may(one, places[one])]
 
 
 def _own_address(exchange: Exchange, wanted: Request) -> str:
@@ -78,18 +92,21 @@ def _own_address(exchange: Exchange, wanted: Request) -> str:
 
 
 def _shown(
-    exchange: Exchange, site: App, caller: Caller, wanted: Request, *, sent: Mapping[str, str] | None = None,
+    exchange: Exchange, site: App, target: Any, *, sent: Mapping[str, str] | None = None,
     error: Invalid | None = None, url: str = "", made: Record | None = None,
 ) -> Answer:  # fmt: skip
+    wanted, caller, possible = target.request, target.caller, _possible(target)
     t, title = exchange.locale.t, title_of(exchange, site, wanted.address)
     heading, back = t("links.share", name=title), wanted.address
-    if wanted.resource.startswith("files/"):
+    is_folder = links.is_folder(wanted.address)
+    if wanted.resource.startswith("files/") and not is_folder:
         back = back.rpartition("/")[0] + "/"
     page = {
         "title": heading, "name": title, "url": url, "action": _own_address(exchange, wanted), "sent": sent or {},
         "narrowed": bool(wanted.params), "expires": [(one, t(f"links.expires_{one}")) for one in _EXPIRES],
         "errors": {one.pointer.rpartition("/")[2]: t.said(one.detail) for one in error.faults} if error else {},
         "lines": lines(exchange, site, links.of_subject(site, caller.subject, wanted.address)),
+        "actions": [(str(one), t(f"links.may_{one}")) for one in possible] if is_folder else [],
         "has_calendar": share.has_calendar(site, wanted.resource), "back_href": exchange.url(back, **wanted.params),
         "until": exchange.locale.show(Column("", format="date-time"), links.row_of(made)["expires_at"]) if made else "",
         "crumbs": pages.crumbs_of(exchange, [(title, back), (t("links.share_short"), "")]),
@@ -100,10 +117,12 @@ def _shown(
 
 
 def title_of(exchange: Exchange, site: App, address: str) -> str:
-    """What a file or a view is called."""
+    """What a file, a folder or a view is called."""
     kind, _, rest = address.partition("/")
-    if kind == "files":
-        return split_path(rest)[-1]
+    parts = [part for part in split_path(rest) if part]
+    if kind == "files" and len(parts) > 1:
+        return parts[-1]
+    address = f"{kind}/{parts[0]}"
     shown = site.languages.shown(exchange.locale).get(address)
     return shown.title if shown else address
 
@@ -116,6 +135,7 @@ def lines(exchange: Exchange, site: App, rows: list[Record]) -> list[SimpleNames
         name = title_of(exchange, site, row["address"])
         asked = links.address_with(row).partition("?")[2]
         facts = SimpleNamespace(name=name, asked=asked, href=exchange.url(row["address"], **row["query"]), **times)
+        facts.takes_files = row["action"] == Action.CREATE
         facts.id, facts.uses, facts.has_password = row["id"], row["uses"], row["has_password"]
         found.append(facts)
     return found

@@ -10,7 +10,7 @@
 , \\
 %   end
 {{t("links.since", at=one.created_at)}}, {{t("links.until", at=one.expires_at) if one.expires_at else t("links.endless")}}
-    <span class="note">{{t("links.used", n=one.uses, at=one.used_at) if one.used_at else t("links.unused")}}{{t("common.comma") + t("links.has_password") if one.has_password else ""}}</span>
+    <span class="note">{{t("links.may_create") + t("common.comma") if one.takes_files else ""}}{{t("links.used", n=one.uses, at=one.used_at) if one.used_at else t("links.unused")}}{{t("common.comma") + t("links.has_password") if one.has_password else ""}}</span>
     <form method="post" action="{{action}}">
 % include('_token.tpl')
       <input type="hidden" name="do" value="{{do}}"><input type="hidden" name="id" value="{{one.id}}">

@@ -8,6 +8,9 @@
 %   for line in page.lines:
   <li>
     <div class="main"><a href="{{line.href}}"><bdi>{{line.shown}}</bdi></a>
+%     if line.takes_files:
+      <span class="pill">{{t("links.may_create")}}</span>
+%     end
 %     if line.has_password:
       <span class="pill good">{{t("links.has_password")}}</span>
 %     end

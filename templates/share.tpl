@@ -18,6 +18,13 @@ chosen = page.sent.get("expires") or "7d"
 <form class="form" method="post" action="{{page.action}}">
 % include('_token.tpl')
   <input type="hidden" name="do" value="make">
+% if page.actions:
+  <fieldset class="field"><legend>{{t("links.may")}}</legend>
+%   for number, (value, words) in enumerate(page.actions):
+    <div class="choice"><input type="radio" id="share-action-{{value}}" name="action" value="{{value}}"{{" checked" if value == page.sent.get("action", page.actions[0][0]) else ""}}><label for="share-action-{{value}}">{{words}}</label></div>
+%   end
+  </fieldset>
+% end
   <div class="field"><label for="share-expires">{{t("links.expires")}}</label>
     <select id="share-expires" name="expires">
 % for value, words in page.expires:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import pytest
 from http_client import FORM, JSON, PAGE, Reply, Site
@@ -175,7 +175,6 @@ def test_only_whoever_may_read_something_makes_a_link_to_it(site: Site, root: st
             reply = site.send(target, body, site.token(grant))
             assert reply.status == 403, (grant, target)
     assert site.send("/files/docs/none.txt", body, root).status == 404
-    assert site.send("/files/docs/", body, root).status == 400 == site.send("/files/docs", body, root).status
     assert site.send("/views/none", body, root).status == 404
     assert site.send("/views/numbers?top=x", body, root).status == 400
     assert site.send("/files/docs/plan.txt", body, site.token("files/docs/plan.txt:read")).status == 201
@@ -476,3 +475,210 @@ def test_nobody_has_more_links_than_can_be_looked_through(site: Site, root: str,
     reply = site.send("/files/docs/plan.txt", {"link": {"expires": "7d"}}, root)
     assert reply.status == 409
     assert "end those" in reply.text
+
+
+# ---- folders
+
+
+TREE = {"a/plan.txt": b"plan", "a/é ü/b & c.txt": b"inner", "a/é ü/deep/x.html": b"<script>", "other.txt": b"other"}
+
+
+@pytest.fixture
+def tree(site: Site, root: str) -> str:
+    """A folder with files, and one beside it."""
+    for name, content in TREE.items():
+        assert site.put(f"/files/docs/{quote(name)}", content, root).status == 201
+    return "/files/docs/a/"
+
+
+def test_a_folder_is_listed_by_its_link_with_all_below_it_and_nothing_else(site: Site, root: str, tree: str) -> None:
+    link = made(site, tree, root)
+    assert made(site, "/files/docs/a", root) != link
+    listed = site.get(f"{link}/")
+    code = link.removeprefix("/")
+    assert [(one["name"], one["type"], one["address"]) for one in listed.json["items"]] == [
+        ("plan.txt", "file", f"{code}/plan.txt"), ("é ü", "folder", f"{code}/%C3%A9%20%C3%BC"),
+    ]  # fmt: skip
+    assert "docs" not in listed.text
+    assert site.get(link).json == listed.json
+    assert [one["name"] for one in site.get(f"{link}/%C3%A9%20%C3%BC/").json["items"]] == ["b & c.txt", "deep"]
+    assert site.get(f"{link}/plan.txt").body == b"plan"
+    part = site.get(f"{link}/%C3%A9%20%C3%BC/b%20%26%20c.txt", Range="bytes=0-1")
+    assert (part.status, part.body) == (206, b"in")
+    page = site.get(f"{link}/%C3%A9%20%C3%BC/", **PAGE)
+    assert f'href="/{code}/%C3%A9%20%C3%BC/b%20%26%20c.txt' in page.text
+    assert f'href="/{code}/"' in page.text
+    assert "docs" not in page.text
+    assert "<nav" not in page.text
+    archive = zipfile.ZipFile(io.BytesIO(site.get(f"{link}/?_zip=1").body))
+    assert {one: archive.read(one) for one in archive.namelist()} == {
+        name.removeprefix("a/"): text for name, text in TREE.items() if name.startswith("a/")
+    }
+    chosen = zipfile.ZipFile(io.BytesIO(site.get(f"{link}/?_zip=1&_name=plan.txt&_name=%C3%A9%20%C3%BC").body))
+    assert len(chosen.namelist()) == 3
+    for reply in (listed, page, part):
+        assert reply["Referrer-Policy"] == "no-referrer"
+        assert "noindex" in reply["X-Robots-Tag"]
+    assert "sandbox" in site.get(f"{link}/%C3%A9%20%C3%BC/deep/x.html")["Content-Security-Policy"]
+    for way in (
+        "/..%2Fother.txt",
+        "/../other.txt",
+        "/%2e%2e/other.txt",
+        "/a/plan.txt",
+        "/other.txt",
+        "/plan.txt/x",
+        "//plan.txt",
+    ):
+        assert site.get(f"{link}{way}").status in (400, 404), way
+
+
+def test_a_folder_link_does_what_it_is_for_and_no_more(site: Site, root: str, tree: str) -> None:
+    link = made(site, tree, root)
+    assert site.ask("PUT", f"{link}/new.txt", b"x").status == 405
+    assert site.ask("DELETE", f"{link}/plan.txt").status == 405
+    assert site.upload(f"{link}/", ("file", "new.txt", b"x"))["Location"] == f"{link}/"
+    assert site.get("/files/docs/a/new.txt", root).status == 404
+    for query in ("_do=details", "_trash=1", "x=1"):
+        assert site.get(f"{link}/?{query}").status == 400, query
+    whole = made(site, "/files/docs/", root)
+    assert site.get(f"{whole}/a/plan.txt").body == b"plan"
+    assert site.get(f"{whole}/").json["items"][0]["name"] == "a"
+    assert 'filename="docs.zip"' in site.get(f"{whole}/?_zip=1")["Content-Disposition"]
+    one = made(site, "/files/docs/other.txt", root)
+    assert site.get(f"{one}/").status == site.get(f"{one}/x").status == 404
+    assert site.get(f"{one}?_zip=1").status == 400
+
+
+def test_a_folder_link_dies_with_its_makers_right_and_hides_what_he_may_not_read(site: Site, tree: str) -> None:
+    grants = {"grants": ["files/docs/a:read"]}
+    site.app.state.commit([app.Insert("_people", "cy", {"subject": "cy", "roles": [], "name": "Cy"} | grants)])
+    link = made(site, tree, signed_in(site, "cy"))
+    assert site.get(f"{link}/plan.txt").status == 200
+    site.app.state.commit([app.Update("_people", "cy", {"subject": "cy", "grants": ["files/docs/b:read"]})])
+    gone = told(site.get(f"{link}/plan.txt"))
+    assert gone == told(site.get("/s/" + "x" * 43))
+    assert site.send(tree, {"link": {"expires": "7d"}}, site.token("files/docs/a/x:read")).status == 403
+
+
+def test_a_password_of_a_folder_is_asked_once_for_all_of_it(site: Site, root: str, tree: str) -> None:
+    link = made(site, tree, root, password="a secret")
+    assert site.get(f"{link}/plan.txt").status == 403
+    assert 'type="password"' in site.get(f"{link}/", **PAGE).text
+    opened = site.submit(f"{link}/", {"password": "a secret"})
+    assert (opened.status, opened["Location"]) == (303, f"{link}/")
+    for way in ("", "/", "/plan.txt"):
+        assert site.get(f"{link}{way}", Cookie=opened.cookie).status == 200
+
+
+# ---- boxes
+
+
+def test_a_box_takes_files_of_strangers_and_shows_none(site: Site, root: str) -> None:
+    assert site.put("/files/docs/in/plan.txt", b"mine", root).status == 201
+    link = made(site, "/files/docs/in/", root, action="create")
+    page = site.get(link, **PAGE)
+    assert page.status == 200
+    assert 'enctype="multipart/form-data"' in page.text
+    assert "plan.txt" not in page.text
+    reply = site.upload(link, ("file", "plan.txt", b"theirs"), ("file", "sub/new.txt", b"2"), ("_replace", None, "1"))
+    assert reply.status == 201, reply.text
+    assert [(one["name"], one["size_bytes"]) for one in reply.json["items"]] == [
+        ("plan (2).txt", 6),
+        ("new.txt", 1),
+    ]
+    assert "docs" not in reply.text
+    assert site.get("/files/docs/in/plan.txt", root).body == b"mine"
+    assert site.get("/files/docs/in/plan%20(2).txt", root).body == b"theirs"
+    assert site.get("/files/docs/in/sub/new.txt", root).body == b"2"
+    sent = site.upload(f"{link}/", ("file", "by page.txt", b"3"), **PAGE)
+    assert (sent.status, sent["Location"]) == (303, f"{link}/")
+    for way, status in (("/", 400), ("/plan.txt", 404), ("/sub/", 404), ("/?_zip=1", 400)):
+        assert site.get(f"{link}{way}").status == status, way
+    for name in ("../up.txt", "a/../../up.txt"):
+        assert site.upload(link, ("file", name, b"x")).status == 400
+    assert site.get("/files/docs/up.txt", root).status == 404
+    entries = site.get("/admin/audit?_size=100", root).json["items"]
+    mine = [one for one in entries if one["subject"] == f"link:{row_of(site, link).key[:16]}"]
+    assert {one["resource"] for one in mine} >= {"files/docs/in/plan%20%282%29.txt", "files/docs/in/"}
+    assert {one["client"] for one in mine if one["resource"] == "files/docs/in/"} == {"127.0.0.1"}
+
+
+def test_a_box_has_the_limits_of_its_share_and_says_what_was_refused(site: Site, root: str) -> None:
+    link = made(site, "/files/pics/", root, action="create")
+    assert "image/*" in site.get(link, **PAGE).text
+    assert site.upload(link, ("file", "x.exe", b"MZ")).status == 415
+    some = site.upload(link, ("file", "x.exe", b"MZ"), ("file", "a.png", b"\x89PNG\r\n\x1a\n"))
+    assert (some.status, some.json["errors"][0]["name"], some.json["items"][0]["name"]) == (207, "x.exe", "a.png")
+    page = site.upload(link, ("file", "x.exe", b"MZ"), **PAGE)
+    assert page.status == 415
+    assert "x.exe" in page.text
+    assert "is not accepted here" in page.text
+    docs = made(site, "/files/docs/", root, action="create")
+    assert site.upload(docs, ("file", "big", b"x" * 1_100_000)).status == 413
+    assert site.upload(docs, ("other", None, "x")).status == 400
+
+
+def test_a_box_needs_the_right_to_create_there_for_as_long_as_it_works(site: Site) -> None:
+    ask = {"link": {"action": "create", "expires": "7d"}}
+    assert site.send("/files/docs/", ask, site.token("files/docs:read")).status == 403
+    assert site.send("/files/docs/", {"link": {"expires": "7d"}}, site.token("files/docs:create")).status == 403
+    for target in ("/files/docs/plan.txt", "/views/numbers"):
+        refused = site.send(target, ask, site.token("**:*"))
+        assert (refused.status, refused.json["errors"][0]["pointer"]) == (422, "/link/action"), refused.text
+    person = {"subject": "cy", "roles": [], "name": "Cy", "grants": ["files/docs/in:create"]}
+    site.app.state.commit([app.Insert("_people", "cy", person)])
+    site.put("/files/docs/in/there", b"", site.token("**:*"))
+    link = made(site, "/files/docs/in/", signed_in(site, "cy"), action="create")
+    assert site.upload(link, ("file", "a", b"1")).status == 201
+    site.app.state.commit([app.Update("_people", "cy", person | {"grants": ["files/docs/in:read"]})])
+    assert site.upload(link, ("file", "b", b"1")).status == 404
+
+
+def test_a_box_with_a_password_takes_nothing_before_it_is_known(site: Site, root: str) -> None:
+    link = made(site, "/files/docs/", root, action="create", password="a secret")
+    assert site.upload(link, ("file", "a", b"1")).status == 403
+    assert site.upload(link, ("file", "a", b"1"), **PAGE).status == 403
+    opened = site.submit(link, {"password": "a secret"})
+    assert site.upload(link, ("file", "a", b"1"), Cookie=opened.cookie).status == 201
+
+
+def test_an_address_sends_to_boxes_only_so_often(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace("[public]", "[public]\nhourly = 3"))
+    link = made(site, "/files/docs/", site.token("**:*"), action="create")
+    found = [site.upload(link, ("file", "a", b"1")).status for _ in range(4)]
+    site.close()
+    assert found == [201, 201, 201, 429]
+
+
+def test_the_page_that_makes_a_link_offers_what_its_maker_may_do_himself(site: Site, root: str, bo: str) -> None:
+    target = "/share?of=files/docs/"
+    page = site.ask("GET", target, None, PAGE, bo)
+    assert re.findall(r'name="action" value="(\w+)"', page.text) == ["read", "create"]
+    token = re.findall(r'name="_token" value="([^"]*)"', page.text)[0]
+    once = site.submit(target, {"_token": token, "do": "make", "expires": "7d", "action": "create"}, bo)
+    assert once.status == 201
+    [url] = re.findall(r"<code>([^<]*)</code>", once.text)
+    assert site.upload(urlsplit(url).path, ("file", "a", b"1")).status == 201
+    assert "may only add files" in site.ask("GET", "/me", None, PAGE, bo).text
+    assert "may only add files" in site.ask("GET", "/admin/links", None, PAGE, root).text
+    only = site.ask("GET", target, None, PAGE, site.token("files/docs:create"))
+    assert re.findall(r'name="action" value="(\w+)"', only.text) == ["create"]
+
+
+def test_the_code_of_a_folder_link_stands_in_no_log_and_no_problem(
+    site: Site, root: str, tree: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.runner.config = site.runner.config.replaced(access_log=True)
+    link = made(site, tree, root)
+    code = link.rpartition("/")[2]
+    with caplog.at_level(logging.INFO):
+        problems = [
+            site.get(f"{link}/none"), site.ask("DELETE", f"{link}/plan.txt"), site.get(f"{link}/?x=1"),
+            site.get(f"{link}/plan.txt/x"),
+        ]  # fmt: skip
+        site.get(f"{link}/plan.txt")
+    assert {one.status for one in problems} == {400, 404, 405}
+    assert not [one.text for one in problems if code in one.text]
+    assert code not in caplog.text
+    assert code not in site.get("/metrics", root).text
+    assert code not in site.get("/admin/audit", root).text
