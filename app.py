@@ -597,8 +597,7 @@ class Query(NamedTuple):
     key breaks ties ascending; of several types bools come first, then date-times, numbers, texts, and lists and objects
     as equals. Date-times are the RFC 3339 texts of the fields that `instants` names: they compare as moments, whatever
     their offsets, and with nothing else; other texts of such a field are texts. "contains" and "prefix" ask for what was
-    written. `search` is found, whatever its case, in any of `search_fields`. `after` is the cursor of an earlier page
-    of the same query."""
+    written. `search` is found, whatever its case, in any of `search_fields`. `after` is an earlier page's cursor."""
 
     table: str
     where: tuple[Condition, ...] = ()
@@ -608,6 +607,7 @@ class Query(NamedTuple):
     search: str = ""
     search_fields: tuple[str, ...] = ()
     instants: frozenset[str] = frozenset()
+    joins: tuple[Any, ...] = ()  # fields of other tables (plugins/joins.py), of a provider that has `joins_tables`
 
 
 class Measure(NamedTuple):
@@ -7965,6 +7965,7 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
 
     kind = "sql"
     atomic = True
+    joins_tables = True
     _unindexed: Sequence[str] = ()  # in words, the indexes that are missing
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),
@@ -8123,6 +8124,8 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
         is missing, QueryTimeout past the deadline."""
         self._prepare()
         table = compiled.query.table
+        if compiled.query.joins:
+            deadline = min(deadline, plugin("groups").deadline())
         with self.reading("reading records") as connection:
             if not self._has_table(connection, table):
                 return []

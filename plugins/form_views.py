@@ -47,7 +47,7 @@ else:
 
 # ==== 1. JOINED ==================================================================================================
 # Records with columns of other forms beside their own.
-# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:joins plugin:reading
+# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:groups plugin:joins plugin:reading
 # defines: MOST_SORTED JoinedView
 
 MOST_SORTED = 10_000  # rows that are read to be ordered by a column of another form
@@ -123,30 +123,50 @@ class JoinedView(View):
         named = {one.name: one for one in self.source.titled([one for one in self.columns if one.name not in self.joins])}
         return tuple(named.get(one.name, one) for one in self.columns)
 
-    def selecting(self, where: Iterable[Condition]) -> Iterator[Condition]:
-        """Conditions on its columns as those on fields of the form."""
-        for one in where:
-            yield from self.joins[one.field].asked(one) if one.field in self.joins else (one,)
+    def pushed(self, query: Query) -> Query | None:
+        """A query that may name columns of other forms as the provider takes it; None if that cannot look them up."""
+        return joins.pushed(self.joins, query, self.columns, self.source.store)
+
+    def selecting(self, query: Query) -> Query:
+        """A query whose conditions are on its columns, with conditions on fields of the form, as far as these are few. The
+        others are left to a provider that looks up by itself. Raises TooLarge where it cannot."""
+        kept: list[Condition] = []
+        for one in query.where:
+            try:
+                kept += self.joins[one.field].asked(one) if one.field in self.joins else [one]
+            except TooLarge:
+                if self.pushed(query._replace(where=(one,))) is None:
+                    raise
+                kept.append(one)
+        query = query._replace(where=tuple(kept))
+        return self.pushed(query) or query
 
     def selected(self, asked: ListQuery) -> Query:
         """What a list asks for as a query of the form's records."""
         own = [one for one in self.columns if one.name not in self.joins]
-        asked = asked._replace(where=tuple(self.selecting(asked.where)))
         query = self.source.query(asked, self.config.order_by or ("-id",), own)
-        return query._replace(where=(*query.where, *self.config.where))
+        return self.selecting(query._replace(where=(*query.where, *self.config.where)))
 
     def rows(self, request: Request) -> Table:
         asked = read_list(request.params, self.columns, self.locale, self.own_params())
         query = self.selected(asked)
-        if any(name.removeprefix("-") in self.joins for name in query.order_by):
+        if any(name.removeprefix("-") in self.joins for name in query.order_by) and not query.joins:
             table = self._sorted(query, asked, request)
         else:
-            table = self.source.listing(query, asked, request._replace(encoded=False), self._fetched(request.page))
+            table = self._listed(query, asked, request)
             found = joins.with_joined(table.rows, [*self.joins.values()], self._shaped(request.page))
             table.rows = found if request.whole else list(found)
         table.columns = self.titled()
         table.facts = self.facets(request, partial(self.source.store.facet, query))
         return table
+
+    def _listed(self, query: Query, asked: ListQuery, request: Request) -> Table:
+        """The rows without the columns of other forms; a page takes no longer than the view may."""
+        request, columns = request._replace(encoded=False), self._fetched(request.page)
+        if request.whole or not query.joins:
+            return self.source.listing(query, asked, request, columns)
+        with groups.within(float(self.config.timeout_s)):
+            return self.source.listing(query, asked, request, columns)
 
     def _needed(self, page: bool) -> list[str]:
         """The form's own names that rows are made of."""
@@ -329,9 +349,10 @@ class GroupedView(JoinedView):
         """All groups of the records that are asked for, each as a record of its columns, and what is asked of them."""
         by = [one for one in self.columns if one.name not in self.measures]
         kept = tuple(one for one in asked.where if one.field in self.measures)
-        pushed = tuple(self.selecting(one for one in asked.where if one.field not in self.measures))
+        pushed = tuple(one for one in asked.where if one.field not in self.measures)
         texts = tuple(one.name for one in by if one.type == "string")
         query = Query(self.source.table, (*pushed, *self.config.where), instants=self.source.instants)
+        query = self.selecting(query)
         if asked.search and not self.joins:  # else what is looked up is searched, too
             query = query._replace(search=asked.search, search_fields=texts)
         order = asked.order_by or self.config.order_by or tuple(one.name for one in by)

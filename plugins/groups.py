@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -31,7 +32,7 @@ from app import (
 # Everything goes by sort keys, so that each provider groups as it orders: equal numbers are one value, date-times of one
 # moment too, null and missing are one, values of several types stay apart; lists and objects are no values of groups.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS
-# defines: OPS MOST_READ GROUPS_S within limit_s Total exact_of number_of mean_of shown_value check too_many
+# defines: OPS MOST_READ GROUPS_S within limit_s deadline Total exact_of number_of mean_of shown_value check too_many
 #          too_long too_far_apart of_read
 
 OPS = ("count", "sum", "avg", "min", "max")
@@ -61,6 +62,12 @@ def limit_s() -> float:
     """How long grouping may take."""
     within_s: float | None = getattr(_limits, "within_s", None)
     return GROUPS_S if within_s is None else within_s
+
+
+def deadline() -> float:
+    """When what this thread does in a block of within() has to be done."""
+    within_s: float | None = getattr(_limits, "within_s", None)
+    return math.inf if within_s is None else time.monotonic() + within_s
 
 
 class Total:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import copy
 from decimal import Decimal
 from itertools import islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import app
 from app import (
@@ -34,7 +34,7 @@ else:
 # Values are looked up many at once, of however many rows; a filter is asked of the other form first, which makes it one of
 # the field itself. So it is the same on every provider.
 # uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:options
-# defines: Join fault named with_joined
+# defines: Joined Join pushed fault named with_joined
 
 _AT_ONCE = 100  # values that are looked up together
 _ROWS_AT_ONCE = 500
@@ -43,6 +43,33 @@ _MOST_MATCHES = 1_000  # records of the other form that a filter may select
 _MOST_OTHERS = 400  # … to be left out
 _PEOPLE = "admin/people"
 _OF_PEOPLE = {"name": Column("name", "Name"), "email": Column("email", "Email", format="email")}
+
+
+class Joined(NamedTuple):
+    """A join of two tables of one database, which looks it up itself (Query.joins)."""
+
+    name: str  # of the column
+    field: str  # the field of the records whose value is looked up
+    table: str
+    value: str  # the field of the other table where that is found
+    inner: str  # the one that the column shows
+    is_text: bool  # what such values are; otherwise numbers
+    where: tuple[tuple[str, str], ...]  # fields of the other table, and the sort key that each must have
+
+    @property
+    def bounds(self) -> tuple[str, str]:
+        """Between which sort keys those of such values lie."""
+        return ("t", "u") if self.is_text else ("n", "o")
+
+
+def _bare(store: Any) -> tuple[Any, tuple[tuple[str, str], ...]]:
+    """The provider behind the store of a form, and what it is narrowed by as Joined.where is."""
+    where: tuple[tuple[str, str], ...] = ()
+    while rule := getattr(store, "rule", None):  # of plugins/row_rules.py
+        field, subject = rule
+        where += ((field, f"t{subject}" if subject else "none"),)  # which is no key
+        store = store.whole
+    return store, where
 
 
 class Join:
@@ -79,6 +106,14 @@ class Join:
             return made
         may = caller.may(Action.READ, self.whole.records_at)
         return made if may and not made.form.hidden & {self.inner, self.value} else None
+
+    def joined(self, own: Any) -> Joined | None:
+        """What a provider looks up by itself, which keeps `own` and the other form; None if it cannot."""
+        form = self.form
+        (records, _), (other, where) = _bare(own), _bare(form.store)
+        if records is not other or not getattr(records, "joins_tables", False):
+            return None
+        return Joined(self.name, self.field_name, form.table, self.value, self.inner, self.kind == "string", where)
 
     def column(self) -> Column:
         """What it is called and of which type it is."""
@@ -130,6 +165,17 @@ class Join:
         if is_not:
             return [Condition(self.field_name, "ne", key) for key in fitting]
         return [Condition(self.field_name, "in", fitting)]
+
+
+def pushed(joins: Mapping[str, Join], query: Query, columns: Sequence[Column], own: Any) -> Query | None:
+    """A query of the records in `own` that names columns of joins, with what its provider needs to look them up; None if it
+    cannot."""
+    named = dict.fromkeys([*(one.field for one in query.where), *(name.removeprefix("-") for name in query.order_by)])
+    found = [joins[name].joined(own) for name in named if name in joins]
+    moments = {one.name for one in columns if one.format == "date-time" and one.name in named and one.name in joins}
+    made = query._replace(joins=tuple(one for one in found if one), instants=query.instants | moments)
+    compares_here = getattr(_bare(own)[0], "_compares_here", None)  # where PostgreSQL lacks a function
+    return None if None in found or (moments and compares_here and compares_here(made)) else made
 
 
 def fault(form: Form, name: str) -> str:

@@ -35,14 +35,14 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-    from plugins import postgres_groups, sql_files, sql_records, sql_sums, sql_views
+    from plugins import postgres_groups, postgres_joins, sql_files, sql_records, sql_sums, sql_views
 else:
     sql_files, sql_records, sql_views = map(app.plugin, ("sql_files", "sql_records", "sql_views"))
-    postgres_groups, sql_sums = map(app.plugin, ("postgres_groups", "sql_sums"))
+    postgres_groups, postgres_joins, sql_sums = map(app.plugin, ("postgres_groups", "postgres_joins", "sql_sums"))
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
-# uses: ERRORS VALUES CONFIG PROVIDERS plugin:sql_views plugin:postgres_bounds plugin:working
+# uses: ERRORS VALUES CONFIG PROVIDERS plugin:postgres_bounds plugin:sql_views plugin:working
 # defines: Step Steps KEY_LETTERS DESCRIBED_S MOST_DESCRIBED ROWS_AT_FIRST ROWS_AT_MOST ROWS_LETTERS OLDEST TRIES
 #          KEEP_ALIVE TLS_MODES BLOB_TABLES SORT_KEY MOMENT_KEY FUNCTIONS RECORDS_TABLE BLOBS_SCHEMA TABLES EXACT
 #          FAULTS fault_of Target read_url Lost causes tls_context reach bytes_cell number_cell json_cell moment_cell
@@ -531,7 +531,7 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER plugin:instants plugin:sql_records plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:instants plugin:postgres_joins plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -578,7 +578,7 @@ class PostgresQuery(sql_records.SqlQuery):
             return "('t' || key)"
         if name == "version":
             return f'({quote_name(self._schema)}._sort_key(to_jsonb(version)) collate "C")'
-        return field_of(self._schema, name, instant)
+        return postgres_joins.field(self, name, instant) or field_of(self._schema, name, instant)
 
     def _bind(self, value: Json) -> str:
         placeholder = f"${len(self.values) + 1}"
@@ -835,8 +835,8 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_groups plugin:postgres_moment
-#          plugin:sql_files plugin:sql_sums plugin:sql_views
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_groups plugin:postgres_joins
+#       plugin:postgres_moment plugin:sql_files plugin:sql_sums plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -1077,8 +1077,8 @@ class PostgresTables(PostgresDatabase):
 
     def _find_functions(self, link: Link) -> set[str]:
         function = "select p.proname from pg_proc p join pg_namespace n on n.oid = p.pronamespace where n.nspname = ?"
-        rows = link.execute(f"{function} and p.proname in ('_sort_key', '_moment_key')", (self._schema,)).rows
-        return {name for (name,) in rows}
+        function += " and p.proname in ('_sort_key', '_moment_key')"
+        return {name for (name,) in link.execute(function, (self._schema,)).rows}
 
     def _make_functions(self, link: Link) -> None:
         there = self._find_functions(link)
@@ -1173,6 +1173,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
 
     kind = "postgres"
     atomic = True
+    joins_tables, walk = True, postgres_joins.walk
     groups, sums = postgres_groups.groups, sql_sums.of_postgres
     settings = (
         Setting(
@@ -1219,8 +1220,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
         if self._compares_here(query):
             return sum(map(compiled.selects, self.walk(app.Query(query.table))))
         sql = PostgresQuery(compiled, self._named(query.table), self._schema)
-        rows = self._rows(query.table, sql.count(), list(sql.values.values()))
-        return int(rows[0][0]) if rows else 0
+        return sum(int(row[0]) for row in self._rows(query.table, sql.count(), list(sql.values.values())))
 
     def count_up_to(self, query: app.Query, most: int, timeout_s: float) -> int | None:
         if self._compares_here(query):

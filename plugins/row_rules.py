@@ -49,6 +49,7 @@ class OwnRows(wrapped.Wrapped):
     def __init__(self, records: Records, table: str, field: str, subject: str) -> None:
         super().__init__(records)
         self._table, self._field, self._subject = table, field, subject
+        self.whole, self.rule = records, (field, subject)
 
     def _own(self, query: Query) -> Query | None:
         """The query for what is there; None if nothing is."""

@@ -52,7 +52,7 @@ class SqlQuery(ABC):
         self.compiled, self._table = compiled, table
         self.values: dict[str, Json] = {}
         self._columns: dict[tuple[str, bool], str] = {}
-        self._fields = ""
+        self._fields, self.beside = "", list[str]()  # more columns, and tables beside this one
         self.terms = [self._column(name, name in query.instants) for name, _ in compiled.terms[:-1]]  # columns, in order
         tests = [self._condition(condition) for condition in query.where]
         if query.search:
@@ -85,7 +85,7 @@ class SqlQuery(ABC):
     def _begin(self) -> str:
         """What every statement begins with: said first, a field may be as deep as SQLite's parser can take, whatever stands
         around the list."""
-        return f"with satchel_records as (select *{self._fields} from {self._table}) "  # noqa: S608
+        return f"with satchel_records as (select *{self._fields} from {self._table}{''.join(self.beside)}) "  # noqa: S608
 
     def _order(self, column: str, descends: bool) -> str:
         return column + (" desc" if descends else "")

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import chain
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import app
 from app import (
@@ -211,7 +211,7 @@ def _folded(one: SearchTable, value: Mapping[str, Json]) -> list[str]:
 
 # ==== 2. QUERIES =================================================================================================
 # A query with a search: few hits are looked up, and many are met while records are read in order.
-# uses: PROVIDERS plugin:sql_records TABLES
+# uses: PROVIDERS TABLES plugin:sql_records
 # defines: FEW trigrams SearchQuery
 
 FEW = 1_000  # hits; to look up more takes longer than to read in order until a page is full
@@ -255,7 +255,7 @@ class SearchQuery(sql_records.SqliteQuery):
 # ==== 3. SEARCH ==================================================================================================
 # The tables for searches of a database: made where a table is small or the operator asks for it, kept up as records are
 # written, dropped when no list is searched so any more.
-# uses: VALUES PROVIDERS plugin:sql_plans plugin:sql_records TABLES QUERIES
+# uses: VALUES PROVIDERS TABLES QUERIES plugin:sql_joins plugin:sql_plans plugin:sql_records
 # defines: SqliteSearch has_one_key
 
 _MOST_FIELDS = 200  # that are looked into one by one; SQLite's expressions end at 1,000
@@ -366,6 +366,8 @@ class SqliteSearch:
         """The query as a statement."""
         asked = compiled.query
         kept, table = self._kept.get(asked.table), quote_name(asked.table)
+        if asked.joins:
+            return cast(sql_records.SqliteQuery, app.plugin("sql_joins").JoinedQuery(compiled, table, connection))
         is_ours = kept and compiled.folded and asked.search_fields and set(asked.search_fields) <= set(kept.fields)
         if not kept or not is_ours or not self._is_usable(kept, connection):
             return self._plans.query(compiled, table, connection)

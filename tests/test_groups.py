@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 import test_matrix
+import test_totals
 
 import app
-from tests.sites import Site
+from tests.sites import PROVIDERS, Site
 
 build = test_matrix.build
 VIEWS = """
@@ -289,13 +290,31 @@ def test_more_groups_than_a_view_may_have_are_refused_in_words(masked: Site, mon
     with pytest.raises(app.TooLarge, match="more than 2 groups: narrow the list by a filter"):
         masked.read("views/groups")
     assert len(masked.items("views/groups?kind=ill")) == 2
-    monkeypatch.setattr(views, "MOST_SORTED", 2)
+
+
+@pytest.fixture
+def apart(tmp_path: Path) -> Iterator[Site]:
+    """The teams are kept by another provider, which no database can look into."""
+    other = '[providers.apart]\nkind = "file"\nroot = "apart"\n'
+    site = Site(tmp_path, other + MASKED.replace("[forms.teams]\n", '[forms.teams]\nprovider = "apart"\n'))
+    site.create("forms/teams", {"code": "a", "name": "Bau", "budget": 7})
+    site.create("forms/leave", [{"kind": kind, "team": "a"} for kind in ("ill", "off", "off")])
+    yield site
+    site.close()
+
+
+def test_rows_are_read_to_be_ordered_by_a_form_that_is_kept_elsewhere_and_they_are_bounded(
+    apart: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert [one["team.budget"] for one in apart.items("views/joined")] == [7, 7, 7]
+    monkeypatch.setattr(app.plugin("form_views"), "MOST_SORTED", 2)
     with pytest.raises(app.TooLarge, match="narrow the list"):
-        masked.read("views/joined")
-    assert len(masked.items("views/joined?_sort=kind")) == 3
+        apart.read("views/joined")
+    assert len(apart.items("views/joined?_sort=kind")) == 3
 
 
-def test_a_filter_of_another_form_selects_a_thousand_of_its_records_or_leaves_out_400(masked: Site) -> None:
+def test_a_filter_of_a_form_that_is_kept_elsewhere_selects_a_thousand_of_its_records_or_leaves_out_400(apart: Site) -> None:
+    masked = apart
     masked.create("forms/teams", [{"code": f"t{n}", "name": "Many"} for n in range(400)])
     assert masked.items("views/joined?team.name__ne=Many&_sort=kind&_size=2")[0]["team.name"] == "Bau"
     assert masked.items("views/joined?team.name=Many&_sort=kind") == []
@@ -428,3 +447,237 @@ def test_usual_numbers_are_added_up_by_sqlite_itself_and_too_much_of_them_too(
     provider.commit([app.Insert("t", f"m{n}", {"x": 99_999_999_999_999}) for n in range(20)])
     assert provider.groups(app.Query("t"), (), [app.Measure("sum", "x")], 1) == [(1_999_999_999_999_980,)]
     provider.close()
+
+
+# ---- columns of another form that the database looks up itself
+
+
+LOOKED_UP = """
+[providers.store]
+STORE
+[roles.hr]
+grants = ["views/**:read", "forms/**:read"]
+[forms.teams]
+provider = "store"
+owner = { field = "head", unless = ["hr"] }
+[forms.teams.fields]
+code = { type = "string" }
+name = { type = "string" }
+head = { type = "string" }
+budget = { type = "number" }
+at = { type = "string", format = "date-time" }
+open = { type = "boolean" }
+[forms.desks]
+provider = "store"
+[forms.desks.fields]
+number = { type = "integer" }
+floor = { type = "integer", options = { form = "forms/desks", value = "number", label = "name" } }
+name = { type = "string" }
+[forms.leave]
+provider = "store"
+owner = { field = "who", unless = ["hr"] }
+[forms.leave.fields]
+team = { options = { form = "forms/teams", value = "code", label = "name" } }
+desk = { type = "integer", options = { form = "forms/desks", value = "number", label = "name" } }
+who = { format = "person" }
+days = { type = "integer" }
+[views.all]
+from = "forms/leave"
+columns = { id = {}, days = {}, "team.name" = {}, "team.budget" = {}, "team.at" = {}, "team.open" = {}, "desk.name" = {}, "who.name" = {} }
+order_by = ["team.name", "-days"]
+[views.desks]
+from = "forms/desks"
+columns = { id = {}, name = {}, "floor.name" = {} }
+where = [{ field = "name", prefix = "d" }]
+"""  # noqa: E501
+MOMENTS = ["2027-01-01T09:00:00Z", "2027-01-01T09:30:00+01:00", "2026-12-31T23:00:00-10:00", None, "2020-02-02T02:02:02.5Z"]
+
+
+def made_teams(chance: random.Random) -> list[tuple[str, Row]]:
+    """Teams by key, of which several have one code, some none, and some other things than their form takes."""
+    found: list[tuple[str, Row]] = []
+    for number in range(60):
+        code: Any = chance.choice([f"c{chance.randrange(25)}", f"c{chance.randrange(25)}", None, "", 7, "c' \\ä"])
+        value = {
+            "code": code, "name": chance.choice(["Bau", "bau", "Ärzte", "z\U0001f600", None, "A" * 300 + str(number)]),
+            "budget": chance.choice([None, 1, 1.0, -2.5, 10**17, 0.1, "x"]), "at": chance.choice(MOMENTS),
+            "open": chance.choice([True, False, None]), "head": chance.choice(["ann", "bo"]),
+        }  # fmt: skip
+        found.append((f"k{chance.randrange(10**6):06}", {name: one for name, one in value.items() if one is not None}))
+    return list(dict(found).items())
+
+
+def made_leave(chance: random.Random) -> list[tuple[str, Row]]:
+    found: list[tuple[str, Row]] = []
+    for number in range(90):
+        team: Any = chance.choice([f"c{chance.randrange(30)}", f"c{chance.randrange(30)}", None, "", 7, "c' \\ä", True])
+        value = {"team": team, "desk": chance.choice([1, 2, 3, 99, None]), "days": chance.randrange(4)}
+        value["who"] = chance.choice(["ann", "bo", "gone"])
+        found.append((f"m{number:03}", {name: one for name, one in value.items() if one is not None}))
+    return found
+
+
+@pytest.fixture(scope="module", params=["sql", "sql without an index", "postgres"])
+def looked_up(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Any, Any]]:
+    folder, chance = tmp_path_factory.mktemp("looked-up"), random.Random(11)
+    store = test_totals.STORES["sql"] if request.param != "postgres" else test_totals.postgres(folder)
+    site = Site(folder, LOOKED_UP.replace("[providers.store]\nSTORE", store))
+    provider: Any = site.app.providers["store"]
+    teams, leave = made_teams(chance), made_leave(chance)
+    desks = [("d1", {"number": 2, "name": "door"}), ("d2", {"number": 1, "name": "attic", "floor": 2}),
+             ("d0", {"number": 2, "name": "cellar", "floor": 1})]  # fmt: skip
+    for table, rows in (("teams", teams), ("leave", leave), ("desks", desks)):
+        provider.commit([app.Insert(table, key, value) for key, value in rows])
+    if request.param == "sql without an index":
+        with provider.reading("a test") as connection:
+            names = connection.execute(
+                "select name from sqlite_master where type = 'index' and tbl_name = 'teams'"
+            ).fetchall()
+        drops = [f"drop index {name}" for (name,) in names if name.startswith("satchel_")]
+        provider.submit(lambda connection: [connection.execute(one) for one in drops] and None)
+        assert drops
+    for subject in ("ann", "bo"):
+        site.create("admin/people", {"subject": subject, "name": {"ann": "Zoe", "bo": "Abe"}[subject], "roles": []})
+    yield site, dict(teams), dict(leave)
+    site.close()
+
+
+def joined_rows(teams: dict[str, Row], leave: dict[str, Row], of: str = "") -> list[Row]:
+    """The model: rows in the order of their keys, with what the team with the least key says; `of` one head's teams alone,
+    but for their names, which are labels."""
+    by_code: dict[Any, Row] = {}
+    own: dict[Any, Row] = {}
+    for _, team in sorted(teams.items()):
+        if isinstance(code := team.get("code"), str) and code:
+            by_code.setdefault(code, team)
+            if of in ("", team["head"]):
+                own.setdefault(code, team)
+    desk, person = {1: "attic", 2: "cellar"}, {"ann": "Zoe", "bo": "Abe"}
+    found = []
+    for key, row in sorted(leave.items()):
+        code = row.get("team") if isinstance(row.get("team"), str) else None
+        told = own.get(code, {})
+        found.append({
+            "id": key, "days": row["days"], "team.name": by_code.get(code, {}).get("name"),
+            "team.budget": told.get("budget"), "team.at": told.get("at"), "team.open": told.get("open"),
+            "desk.name": desk.get(row.get("desk", 0)), "who.name": person.get(row["who"]),
+        })  # fmt: skip
+    return found
+
+
+def ordered(rows: list[Row], *names: str) -> list[str]:
+    """The ids of rows in the order of the columns."""
+    for name in reversed(names):
+        column = name.removeprefix("-")
+        rows = sorted(rows, key=lambda row: app.value_key(row[column], column == "team.at"), reverse=name.startswith("-"))
+    return [row["id"] for row in rows]
+
+
+ORDERS = [
+    ("team.name", "-days"), ("-team.name",), ("team.budget", "team.name"), ("-team.budget", "days"), ("team.at",),
+    ("-team.at", "-team.open"), ("team.open", "desk.name"), ("days", "-desk.name", "team.at"), ("-desk.name",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=lambda order: ",".join(order))
+def test_a_database_orders_by_columns_of_another_form_as_a_model_does(looked_up: Any, order: tuple[str, ...]) -> None:
+    site, teams, leave = looked_up
+    rows = joined_rows(teams, leave)
+    address = f"views/all?_sort={','.join(order)}"
+    assert [row["id"] for row in test_matrix.pages(site, "views/all", f"_sort={','.join(order)}&_size=7")] == ordered(
+        rows, *order
+    )
+    exported = site.items(address, whole=True)
+    assert [row["id"] for row in exported] == ordered(rows, *order)
+    assert exported[0] == next(row for row in rows if row["id"] == exported[0]["id"])
+    few = [row for row in rows if row["days"] == 2]
+    assert [row["id"] for row in test_matrix.pages(site, "views/all", f"_sort={','.join(order)}&_size=7&days=2")] == ordered(
+        few, *order
+    )
+    table = site.read(f"{address}&_count=1&_size=5").table
+    assert (table.count, len(table.rows)) == (len(rows), 5)
+
+
+def test_a_database_shows_and_orders_what_is_there_for_the_caller(looked_up: Any) -> None:
+    site, teams, leave = looked_up
+    ann = site.token("ann", "views/*:read", "forms/teams:read")
+    own = {key: row for key, row in leave.items() if row["who"] == "ann"}
+    rows = joined_rows(teams, own, of="ann")
+    for order in (("-team.budget", "days"), ("team.name",), ("team.at", "team.budget")):
+        found = site.items(f"views/all?_size=100&_sort={','.join(order)}", by=ann)
+        assert [row["id"] for row in found] == ordered(rows, *order)
+        assert sorted(map(str, map(sorted_row, found))) == sorted(
+            str(sorted_row({name: row[name] for name in found[0]})) for row in rows
+        )
+    assert site.items("views/all?_sort=-team.name", by=site.token("nobody", "views/*:read")) == []
+
+
+FILTERS = {
+    "team.name=Bau": lambda row: row["team.name"] == "Bau",
+    "team.name__ne=Bau": lambda row: row["team.name"] != "Bau",
+    "team.name__in=Bau,bau": lambda row: row["team.name"] in ("Bau", "bau"),
+    "team.name__contains=au": lambda row: "au" in (row["team.name"] or ""),
+    "team.name__null=true": lambda row: row["team.name"] is None,
+    "team.name__null=false": lambda row: row["team.name"] is not None,
+    "team.budget__gte=0.1": lambda row: isinstance(row["team.budget"], int | float) and row["team.budget"] >= 0.1,
+    "team.at__lt=2027-01-01T00:00:00Z": lambda row: row["team.at"] in (MOMENTS[-1],),
+    "team.open=true": lambda row: row["team.open"] is True,
+    "desk.name__gt=b&team.name__null=false": lambda row: row["desk.name"] == "cellar" and row["team.name"] is not None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("asked", FILTERS)
+def test_a_database_filters_by_columns_of_another_form_however_many_of_its_records_fit(
+    looked_up: Any, asked: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, teams, leave = looked_up
+    rows = [row for row in joined_rows(teams, leave) if FILTERS[asked](row)]
+    kept = [row["id"] for row in site.items(f"views/all?_size=100&_sort=id&{asked}")]
+    for name, most in (("_MOST_MATCHES", 1), ("_MOST_OTHERS", 0)):
+        monkeypatch.setattr(app.plugin("joins"), name, most)
+    for query in ("_sort=id", "_sort=-team.at,team.budget"):
+        found = site.items(f"views/all?_size=100&{asked}&{query}")
+        assert sorted(row["id"] for row in found) == sorted(row["id"] for row in rows) == kept
+    assert site.read(f"views/all?{asked}&_count=1").table.count == len(rows)
+    assert rows
+
+
+def test_a_form_is_ordered_by_a_column_of_itself(looked_up: Any) -> None:
+    site, *_ = looked_up
+    assert [row["name"] for row in site.items("views/desks?_sort=-floor.name")] == ["door"]
+    found = site.items("views/desks?_sort=floor.name")
+    assert [(row["name"], row["floor.name"]) for row in found] == [("door", None)]
+
+
+def test_people_order_a_list_by_the_names_of_people_where_the_database_keeps_both(tmp_path: Path) -> None:
+    toml = PROVIDERS["sql"] + '[forms.tasks.fields]\nwho = { format = "person" }\n[views.tasks]\nfrom = "forms/tasks"\n'
+    site = Site(tmp_path, toml + 'columns = { who = {}, "who.name" = {} }\norder_by = ["who.name"]\n')
+    for subject, name in (("ann", "Zoe"), ("bo", "Abe")):
+        site.create("admin/people", {"subject": subject, "name": name})
+    for who in ("ann", "bo", "ann"):
+        site.create("forms/tasks", {"who": who})
+    found = test_matrix.pages(site, "views/tasks", "_size=1")
+    assert [row["who.name"] for row in found] == ["Abe", "Zoe", "Zoe"]
+    [view] = [one for one in site.app.resources.values() if one.name == "tasks" and isinstance(one, app.View)]
+    assert view.selected(app.read_list({}, view.columns, None)).joins  # type: ignore[attr-defined]
+    site.close()
+
+
+@pytest.mark.parametrize("kind", ["sql", "postgres"])
+def test_many_records_are_paged_through_in_the_order_of_another_form(tmp_path: Path, kind: str) -> None:
+    store = test_totals.STORES["sql"] if kind == "sql" else test_totals.postgres(tmp_path)
+    site = Site(tmp_path, LOOKED_UP.replace("[providers.store]\nSTORE", store))
+    provider: Any = site.app.providers["store"]
+    provider.commit([app.Insert("teams", f"t{n}", {"code": f"c{n}", "name": f"Team {n % 7}"}) for n in range(50)])
+    for start in range(0, 12_000, 1000):
+        rows = [app.Insert("leave", f"m{n:06}", {"team": f"c{n % 50}", "days": 1}) for n in range(start, start + 1000)]
+        provider.commit(rows)
+    seen, more = list[str](), ""
+    while more is not None:
+        table = site.read(
+            "views/all", params={"_sort": "-team.name", "_size": "1000"} | ({"_next": more} if more else {})
+        ).table
+        seen, more = seen + [row["team.name"] for row in table.rows], table.next
+    assert len(seen) == 12_000
+    assert seen == sorted(seen, reverse=True)
+    site.close()
