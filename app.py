@@ -9379,7 +9379,7 @@ _ASKED_FOR_LATE = (
         "working",
     ),
     *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
-    *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters"),
+    *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters", "sql_joins"),
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),

@@ -175,7 +175,7 @@ def pushed(joins: Mapping[str, Join], query: Query, columns: Sequence[Column], o
     moments = {one.name for one in columns if one.format == "date-time" and one.name in named and one.name in joins}
     made = query._replace(joins=tuple(one for one in found if one), instants=query.instants | moments)
     compares_here = getattr(_bare(own)[0], "_compares_here", None)  # where PostgreSQL lacks a function
-    return None if None in found or (moments and compares_here and compares_here(made)) else made
+    return None if None in found or (made.joins and compares_here and compares_here(made)) else made
 
 
 def fault(form: Form, name: str) -> str:
