@@ -14,13 +14,17 @@ from app import (
     COUNT_S,
     COUNTED,
     LIST_PARAMS,
+    Action,
     BadRequest,
     Column,
     Condition,
+    ConfigError,
     Fault,
     Json,
+    Plan,
     Queries,
     Request,
+    Scope,
     Select,
     Table,
     Value,
@@ -58,6 +62,16 @@ class SqlView(View):
     """A report: the rows of an SQL statement."""
 
     source: Queries
+
+    def handle(self, request: Request, scope: Scope) -> Plan:
+        """What a database says of a statement that is wrong is for whoever may mend it, and for the log."""
+        try:
+            return super().handle(request, scope)
+        except ConfigError as error:
+            if scope.caller.may(Action.READ, "admin/check"):
+                raise
+            words = f"views/{self.name} cannot be shown: its statement is wrong, and the log says why"
+            raise type(error)(words, hint=error.with_hint) from error
 
     def defaults(self) -> dict[str, Json]:
         """The value of each parameter that is not given."""

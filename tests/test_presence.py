@@ -217,6 +217,11 @@ def test_a_view_says_whether_its_statement_or_its_data_is_at_fault(
         with pytest.raises(app.AppError, match=said) as caught:
             list(site.read("views/v", params={"p": "no json"} if params else {}, whole=whole).table.items)  # type: ignore[union-attr]
         assert (caught.value.status, caught.value.code) == (status, code)
+        if isinstance(caught.value, app.ConfigError):  # a reader is told in plain words, and the log what the database said
+            with pytest.raises(app.ConfigError) as told:
+                site.read("views/v", whole=whole, by=site.token("ann", "views/*:read"))
+            assert told.value.message == "views/v cannot be shown: its statement is wrong, and the log says why"
+            assert (said in told.value.with_hint, told.value.status) == (True, status)
     faults = [fault.detail for fault in site.app.inspection.check()]
     assert any(said in fault for fault in faults) == (code in ("unsupported", "configuration"))
     site.app.close()
