@@ -488,6 +488,11 @@ def get(call: Call) -> Answer:
     return app.see_other(call.exchange.url(address))
 
 
+def _done(headers: list[tuple[str, str]], *, is_new: bool) -> Answer:
+    """The answer to a write, without a body."""
+    return Answer(201, [*headers, ("Content-Type", "text/plain; charset=utf-8")]) if is_new else Answer(204, headers)
+
+
 def _need_parent(call: Call, place: Place) -> None:
     """Raises Conflict unless the folder is there in which something is to be made. Whoever may not see it is trusted."""
     parent = place.parent
@@ -517,7 +522,7 @@ def put(call: Call) -> Answer:
     request = call.exchange.door.request(call.exchange, call.resource(place), place.parts, Action.UPDATE)
     response = call.site.handle(request._replace(credential=call.credential))
     headers = [("ETag", f'"{response.etag}"'), *plugin("file_times").told(call.exchange, response)]
-    return Answer(201 if response.created else 204, headers)
+    return _done(headers, is_new=response.created)
 
 
 def delete(call: Call) -> Answer:
@@ -539,7 +544,7 @@ def mkcol(call: Call) -> Answer:
         raise _no_file(call, call.place) if not call.place.parts else UnsupportedAction("it exists already", allowed=())
     _need_parent(call, call.place)
     _made(call, call.place)
-    return Answer(201, [("Location", call.href(call.place, is_folder=True))])
+    return _done([("Location", call.href(call.place, is_folder=True))], is_new=True)
 
 
 def _made(call: Call, place: Place) -> None:
@@ -575,7 +580,7 @@ def carry(call: Call) -> Answer:
         _copied_alone(call, target)
     else:
         call.ask(Action.CREATE, node.place, data={verb: call.address(target), "overwrite": present is not None})
-    return Answer(204 if present else 201, [("Location", call.href(target, is_folder=node.is_folder))])
+    return _done([("Location", call.href(target, is_folder=node.is_folder))], is_new=present is None)
 
 
 def _check_apart(call: Call, node: Node, target: Place, depth: str) -> None:

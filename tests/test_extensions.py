@@ -213,9 +213,9 @@ def test_two_routes_for_one_method_of_a_type_are_named(tmp_path: Path) -> None:
     (tmp_path / "plugins").mkdir()
     (tmp_path / "plugins" / "dav.py").write_text(DAV)
     (tmp_path / "plugins" / "other.py").write_text(
-        DAV.replace('"dav"', '"other"').replace("/dav/", "/o/").replace("/locks", "/l")
+        DAV.replace('"drive"', '"other"').replace("/drive/", "/o/").replace("/locks", "/l")
     )
-    with pytest.raises(app.ConfigError, match="the routes dav and other both answer PROPFIND of files: remove one of them"):
+    with pytest.raises(app.ConfigError, match="the routes drive and other both answer PROPFIND of files: remove one of them"):
         Site(tmp_path)
 
 

@@ -39,6 +39,8 @@ OWN_PATHS = {
     "/share": "everybody",  # which answers nobody without the grant of what is to be shared
     "/s/<code>": "everybody",  # whoever has a link
     "/tus/<id>": "everybody",  # which says what is offered, and tells of an upload nobody but its subject
+    "/dav": "everybody", "/dav/": "everybody",  # the shares that the caller may open
+    "/dav/<path:path>": "everybody",  # what methods there are; all else needs the grants of files
     "/me": "people", "/mcp": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip

@@ -184,7 +184,7 @@ def test_head_is_get_without_the_body(site: Site, staff: str, target: str, accep
         ("/", "GET, HEAD, OPTIONS"),
         ("/login", "GET, HEAD, POST, OPTIONS"),
         ("/logout", "POST, OPTIONS"),
-        ("*", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
+        ("*", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS, PROPFIND, PROPPATCH, MKCOL, COPY, MOVE, LOCK, UNLOCK"),
     ],
 )
 def test_options_lists_the_methods_of_a_path_without_a_credential(site: Site, target: str, methods: str) -> None:

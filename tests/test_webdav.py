@@ -1,0 +1,643 @@
+"""Shares as network drives: WebDAV at /dav, its locks at every door, and the programs that use it."""
+
+from __future__ import annotations
+
+import base64
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+import pytest
+from http_client import JSON, MULTIPART, Reply, Server, Site, multipart, serving
+
+import app
+
+D = "{DAV:}"
+LOCK_BODY = (
+    '<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:{scope}/></D:lockscope><D:locktype><D:write/></D:locktype>'
+    "<D:owner><D:href>mailto:ann@example.org</D:href></D:owner></D:lockinfo>"
+)
+SITE = """
+[providers.main]
+kind = "sql"
+url = "sqlite:///data/app.db"
+[providers.disk]
+kind = "file"
+root = "data/files"
+[files.docs]
+provider = "disk"
+prefix = "docs/"
+[files.blobs]
+provider = "main"
+prefix = "blobs/"
+"""
+
+
+def basic(token: str) -> dict[str, str]:
+    return {"Authorization": "Basic " + base64.b64encode(f"anything:{token}".encode()).decode()}
+
+
+class Drive:
+    """A client of one share."""
+
+    def __init__(self, site: Site, share: str, token: str) -> None:
+        self.site, self.share, self.token = site, share, token
+
+    def ask(self, method: str, path: str, body: bytes | str | None = None, **headers: str) -> Reply:
+        sent = body.encode() if isinstance(body, str) else body
+        own = {name.replace("_", "-"): value for name, value in headers.items()}
+        return self.site.ask(method, f"/dav/{self.share}/{path}", sent, basic(self.token) | own)
+
+    def put(self, path: str, body: bytes = b"x", **headers: str) -> Reply:
+        return self.ask("PUT", path, body, **headers)
+
+    def lock(self, path: str, scope: str = "exclusive", **headers: str) -> str:
+        """The token of a new lock."""
+        reply = self.ask("LOCK", path, LOCK_BODY.format(scope=scope), **headers)
+        assert reply.status in (200, 201), reply.text
+        return reply["Lock-Token"].strip("<>")
+
+    def found(self, path: str, body: str = "", depth: str = "1") -> dict[str, dict[str, Any]]:
+        """By address what is told of it: {name: text or element} of what was found."""
+        reply = self.ask("PROPFIND", path, body, Depth=depth)
+        assert reply.status == 207, reply.text
+        return told(reply)
+
+
+def told(reply: Reply) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
+    for one in ElementTree.fromstring(reply.body).findall(f"{D}response"):
+        properties = found.setdefault(str(one.findtext(f"{D}href")), {})
+        for stat in one.findall(f"{D}propstat"):
+            status = str(stat.findtext(f"{D}status")).split()[1]
+            for each in stat.find(f"{D}prop") or ():
+                properties[each.tag] = each if status == "200" else int(status)
+    return found
+
+
+@pytest.fixture(params=["docs", "blobs"])
+def drive(request: pytest.FixtureRequest, site: Site) -> Drive:
+    return Drive(site, request.param, site.token("files/**:*"))
+
+
+@pytest.fixture
+def other(drive: Drive) -> Drive:
+    """Somebody else's."""
+    return Drive(drive.site, drive.share, drive.site.token("files/**:*", subject="bo"))
+
+
+# ---- who comes in
+
+
+def test_a_stranger_is_asked_for_a_password_here_and_nowhere_else(site: Site) -> None:
+    reply = site.ask("PROPFIND", "/dav/docs/")
+    assert (reply.status, reply["WWW-Authenticate"].startswith("Basic realm=")) == (401, True)
+    assert "Basic" not in site.ask("GET", "/files/docs/")["WWW-Authenticate"]
+
+
+def test_wrong_passwords_are_slowed_and_good_ones_never(site: Site, staff: str) -> None:
+    statuses = [site.ask("PROPFIND", "/dav/docs/", b"", basic("stl_" + "x" * 54)).status for _ in range(8)]
+    assert statuses[:4] == [401] * 4
+    assert statuses[-1] == 429
+    assert site.ask("PROPFIND", "/dav/docs/", b"", basic(staff) | {"Depth": "0"}).status == 207
+
+
+def test_a_short_token_is_a_password(site: Site) -> None:
+    token = site.app.office.issue(app.Caller("t"), "ann", ["files/docs:*"], [], 3600)
+    reply = site.ask("PUT", "/dav/docs/a", b"x", basic(site.app.authority.short(token)))
+    assert reply.status == 201
+
+
+def test_a_cookie_reads_and_writes_nothing(site: Site, staff: str) -> None:
+    session = site.app.office.sign_in(staff, "r")[0]
+    own = {"Cookie": f"satchel_session_{site.app.site_id()}={session}", "Sec-Fetch-Site": "same-origin"}
+    assert site.ask("PROPFIND", "/dav/docs/", b"", own | {"Depth": "0"}).status == 207
+    for method in ("PUT", "DELETE", "MKCOL", "PROPPATCH", "LOCK", "COPY"):
+        assert site.ask(method, "/dav/docs/a", b"", own | {"Destination": "/dav/docs/b"}).status == 401, method
+    assert site.ask("PUT", "/dav/docs/a", b"x", own | {"Sec-Fetch-Site": "cross-site"}).status == 403
+
+
+def test_the_list_of_shares_has_what_one_may_open(site: Site) -> None:
+    token = site.token("files/docs:read")
+    found = told(site.ask("PROPFIND", "/dav/", b"", basic(token) | {"Depth": "1"}))
+    assert list(found) == ["/dav/", "/dav/docs/"]
+    assert site.ask("PROPFIND", "/dav/blobs/", b"", basic(token)).status == 403
+
+
+@pytest.mark.parametrize(
+    ("grant", "method", "headers", "status"),
+    [
+        ("read", "PUT", {}, 403), ("read", "DELETE", {}, 403), ("read", "MKCOL", {}, 403),
+        ("read", "LOCK", {}, 403), ("read", "PROPPATCH", {}, 403),
+        ("read", "MOVE", {"Destination": "/dav/docs/z"}, 403), ("create", "PUT", {}, 403), ("create", "GET", {}, 403),
+        ("read", "GET", {}, 200), ("update,read", "PUT", {}, 204),
+        ("create,read", "COPY", {"Destination": "/dav/docs/z"}, 201),
+    ],
+)  # fmt: skip
+def test_grants_are_those_of_files(site: Site, grant: str, method: str, headers: dict[str, str], status: int) -> None:
+    site.ask("PUT", "/files/docs/a", b"old", {}, site.token("files/docs:*"))
+    body = {"LOCK": LOCK_BODY.format(scope="exclusive"), "PUT": "new", "PROPPATCH": patch("<a>1</a>")}.get(method, "")
+    path = "/dav/docs/new" if method == "MKCOL" else "/dav/docs/a"
+    reply = site.ask(method, path, body.encode(), basic(site.token(f"files/docs:{grant}")) | headers)
+    assert reply.status == status, reply.text
+
+
+# ---- files and folders
+
+
+def test_a_file_and_a_folder_come_and_go(drive: Drive) -> None:
+    assert drive.ask("MKCOL", "plans").status == 201
+    assert drive.ask("MKCOL", "plans/").status == 405
+    assert drive.put("plans/a b%25%23.txt", b"hello").status == 201
+    assert drive.put("plans/a b%25%23.txt".replace(" ", "%20"), b"hello!").status == 204
+    found = drive.found("plans/")
+    assert set(found) == {f"/dav/{drive.share}/plans/", f"/dav/{drive.share}/plans/a%20b%25%23.txt"}
+    file = found[f"/dav/{drive.share}/plans/a%20b%25%23.txt"]
+    assert (file[f"{D}getcontentlength"].text, file[f"{D}displayname"].text) == ("6", "a b%#.txt")
+    got = drive.ask("GET", "plans/a%20b%25%23.txt")
+    assert (got.body, got["ETag"]) == (b"hello!", file[f"{D}getetag"].text)
+    assert drive.ask("DELETE", "plans").status == 204
+    assert drive.ask("PROPFIND", "plans").status == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("PUT", "no/such/file", {}, b"x", 409),
+        ("PUT", "folder", {}, b"x", 405),
+        ("PUT", "folder/", {}, b"x", 405),
+        ("PUT", "new/", {}, b"x", 409),
+        ("PUT", "", {}, b"x", 405),
+        ("PUT", "file", {"Content-Range": "bytes 0-0/1"}, b"x", 400),
+        ("PUT", "file", {"If-Match": '"other"'}, b"x", 412),
+        ("PUT", "file", {"If-None-Match": "*"}, b"x", 412),
+        ("MKCOL", "new", {"Content-Type": "text/xml"}, b"<x/>", 415),
+        ("MKCOL", "no/such", {}, b"", 409),
+        ("MKCOL", "file", {}, b"", 405),
+        ("MKCOL", "file/below", {}, b"", 409),
+        ("DELETE", "folder", {"Depth": "0"}, b"", 400),
+        ("DELETE", "", {}, b"", 405),
+        ("DELETE", "none", {}, b"", 404),
+        ("COPY", "file", {}, b"", 400),
+        ("COPY", "file", {"Destination": "http://elsewhere.example/dav/docs/x"}, b"", 502),
+        ("COPY", "file", {"Destination": "/files/docs/x"}, b"", 502),
+        ("COPY", "file", {"Destination": "/dav/SHARE/no/such"}, b"", 409),
+        ("COPY", "file", {"Destination": "/dav/SHARE/file"}, b"", 403),
+        ("COPY", "file", {"Destination": "/dav/SHARE/folder", "Overwrite": "F"}, b"", 412),
+        ("COPY", "file", {"Destination": "/dav/SHARE/x", "Overwrite": "maybe"}, b"", 400),
+        ("COPY", "none", {"Destination": "/dav/SHARE/x"}, b"", 404),
+        ("COPY", "file", {"Destination": "http://[bad/dav/docs/x"}, b"", 400),
+        ("MOVE", "folder", {"Destination": "/dav/SHARE/folder/in"}, b"", 403),
+        ("MOVE", "folder/in", {"Destination": "/dav/SHARE/folder"}, b"", 403),
+        ("MOVE", "folder", {"Destination": "/dav/SHARE/x", "Depth": "0"}, b"", 400),
+        ("MOVE", "", {"Destination": "/dav/SHARE/x"}, b"", 403),
+        ("PROPFIND", "file", {"Depth": "2"}, b"", 400),
+        ("PROPFIND", "file", {}, b"<x", 400),
+        ("PROPFIND", "file", {}, b"<x/>", 400),
+        ("PROPFIND", "file", {}, b'<!DOCTYPE a [<!ENTITY b "c">]><propfind xmlns="DAV:"><allprop/></propfind>', 400),
+        ("PROPFIND", "file", {}, b"<a>" * 100, 400),
+        ("PROPPATCH", "file", {}, b"", 400),
+        ("UNLOCK", "file", {}, b"", 400),
+        ("UNLOCK", "file", {"Lock-Token": "<opaquelocktoken:none>"}, b"", 409),
+        ("LOCK", "file", {}, b"", 412),
+        ("LOCK", "file", {"Depth": "1"}, LOCK_BODY.format(scope="shared").encode(), 400),
+        ("LOCK", "file", {}, b'<lockinfo xmlns="DAV:"/>', 400),
+        ("GET", "file", {"If": "(<no"}, b"", 400),
+        ("GET", "file?x=1", {}, b"", 400),
+        ("GET", "a%5Cb", {}, b"", 400),
+        ("POST", "file", {}, b"", 405),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_done_has_its_status_and_changes_nothing(
+    drive: Drive, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    drive.put("file", b"old")
+    drive.ask("MKCOL", "folder")
+    drive.put("folder/in", b"in")
+    before = sorted(drive.found("", depth="infinity"))
+    sent = {name.replace("-", "_"): value.replace("SHARE", drive.share) for name, value in headers.items()}
+    reply = drive.ask(method, path, body, **sent)
+    assert reply.status == status, reply.text
+    assert sorted(drive.found("", depth="infinity")) == before
+    assert drive.ask("GET", "file").body == b"old"
+
+
+def test_xml_of_over_a_megabyte_is_refused(drive: Drive) -> None:
+    drive.put("file")
+    body = f'<propfind xmlns="DAV:"><allprop/><!--{"x" * (1 << 20)}--></propfind>'
+    assert drive.ask("PROPFIND", "file", body, Depth="0").status == 413
+
+
+def test_a_folder_is_copied_moved_and_replaced_with_all_that_is_in_it(drive: Drive) -> None:
+    for path in ("a", "a/b"):
+        drive.ask("MKCOL", path)
+    drive.put("a/b/one", b"1")
+    drive.put("a/two", b"2")
+    here = f"/dav/{drive.share}/"
+    assert drive.ask("COPY", "a", Destination=f"{here}c").status == 201
+    assert drive.ask("COPY", "a", Destination=f"{here}d", Depth="0").status == 201
+    assert drive.ask("MOVE", "c", Destination=f"http://localhost{here}d/").status == 204
+    assert drive.ask("GET", "d/b/one").body == b"1"
+    assert drive.ask("PROPFIND", "c").status == 404
+    assert drive.ask("MOVE", "a/two", Destination=f"{here}d").status == 204
+    assert drive.ask("GET", "d").body == b"2"
+
+
+def test_files_go_from_one_share_to_another(site: Site, staff: str) -> None:
+    drive = Drive(site, "docs", staff)
+    drive.put("a", b"across")
+    assert drive.ask("MOVE", "a", Destination="/dav/blobs/b").status == 201
+    assert site.ask("GET", "/files/blobs/b", None, {}, staff).body == b"across"
+    assert drive.ask("GET", "a").status == 404
+
+
+def test_everything_below_is_listed_up_to_a_bound(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive.ask("MKCOL", "a")
+    for number in range(5):
+        drive.put(f"a/{number}")
+    assert len(drive.found("", depth="infinity")) == 7
+    monkeypatch.setattr(app.plugin("webdav"), "_MOST_LISTED", 4)
+    reply = drive.ask("PROPFIND", "", Depth="infinity")
+    assert (reply.status, b"propfind-finite-depth" in reply.body) == (403, True)
+
+
+def test_below_a_prefix_addresses_carry_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, prefix="/ops")
+    own = basic(site.token("files/**:*"))
+    assert site.ask("PUT", "/ops/dav/docs/a", b"x", own).status == 201
+    assert site.ask("COPY", "/ops/dav/docs/a", b"", own | {"Destination": "/dav/docs/b"}).status == 502
+    assert site.ask("COPY", "/ops/dav/docs/a", b"", own | {"Destination": "http://localhost/ops/dav/docs/b"}).status == 201
+    assert list(told(site.ask("PROPFIND", "/ops/dav/docs/b", b"", own))) == ["/ops/dav/docs/b"]
+    site.close()
+
+
+# ---- properties
+
+
+def patch(set_: str = "", remove: str = "") -> str:
+    done = f"<D:set><D:prop>{set_}</D:prop></D:set>" if set_ else ""
+    done += f"<D:remove><D:prop>{remove}</D:prop></D:remove>" if remove else ""
+    return f'<D:propertyupdate xmlns:D="DAV:" xmlns:z="urn:z">{done}</D:propertyupdate>'
+
+
+def wanted(*names: str) -> str:
+    return f'<D:propfind xmlns:D="DAV:" xmlns:z="urn:z"><D:prop>{"".join(names)}</D:prop></D:propfind>'
+
+
+def colour(drive: Drive, path: str) -> Any:
+    [found] = drive.found(path, wanted("<z:colour/>"), "0").values()
+    kept = found["{urn:z}colour"]
+    return kept if isinstance(kept, int) else kept.text
+
+
+def test_properties_stay_with_their_file_whichever_door_it_goes_through(drive: Drive) -> None:
+    site, token = drive.site, drive.token
+    drive.ask("MKCOL", "a")
+    drive.put("a/one")
+    for path in ("a", "a/one"):
+        assert drive.ask("PROPPATCH", path, patch("<z:colour>r&amp;d</z:colour>")).status == 207
+    drive.put("a/one", b"other bytes")
+    assert colour(drive, "a/one") == "r&d"
+    made = site.ask("POST", f"/files/{drive.share}/a", b'{"copy": "files/%s/b"}' % drive.share.encode(), JSON, token)
+    assert made.status < 300, made.text
+    assert [colour(drive, path) for path in ("a", "a/one", "b", "b/one")] == ["r&d"] * 4
+    assert drive.ask("MOVE", "b/one", Destination=f"/dav/{drive.share}/c").status == 201
+    assert colour(drive, "c") == "r&d"
+    assert site.ask("DELETE", f"/files/{drive.share}/c", None, {}, token).status == 204
+    drive.put("c")
+    assert colour(drive, "c") == 404
+    assert site.ask("DELETE", f"/files/{drive.share}/a?_tree=1", None, {}, token).status < 300
+    drive.ask("MKCOL", "a")
+    assert colour(drive, "a") == 404
+
+
+def test_properties_are_set_all_or_none(drive: Drive) -> None:
+    drive.put("a")
+    reply = drive.ask("PROPPATCH", "a", patch("<z:colour>red</z:colour><D:getetag>mine</D:getetag>"))
+    [found] = told(reply).values()
+    assert found == {"{urn:z}colour": 424, f"{D}getetag": 403}
+    assert colour(drive, "a") == 404
+    [found] = told(drive.ask("PROPPATCH", "a", patch(f"<z:colour>{'x' * 70_000}</z:colour>"))).values()
+    assert found == {"{urn:z}colour": 507}
+    drive.ask("PROPPATCH", "a", patch("<z:colour>red</z:colour>"))
+    drive.ask("PROPPATCH", "a", patch("", "<z:colour/><z:never/>"))
+    assert colour(drive, "a") == 404
+
+
+def test_windows_attributes_are_kept_as_they_were_sent(drive: Drive) -> None:
+    drive.put("a.docx", b"")
+    name = "Win32LastModifiedTime"
+    body = patch(f'<w:{name} xmlns:w="urn:schemas-microsoft-com:">Wed, 01 Jan 2026 08:00:00 GMT</w:{name}>')
+    assert drive.ask("PROPPATCH", "a.docx", body).status == 207
+    [found] = drive.found("a.docx", "", "0").values()
+    assert found["{urn:schemas-microsoft-com:}" + name].text == "Wed, 01 Jan 2026 08:00:00 GMT"
+
+
+def test_windows_finds_webdav_at_the_root_of_the_site(site: Site) -> None:
+    for path in ("/", "/dav", "/dav/docs/a"):
+        reply = site.ask("OPTIONS", path)
+        assert (reply["DAV"], reply["MS-Author-Via"]) == ("1, 2", "DAV"), path
+    assert "PROPFIND" in site.ask("OPTIONS", "/dav/docs/")["Allow"]
+
+
+# ---- locks
+
+
+def doors(site: Site, share: str, token: str) -> Iterator[tuple[str, int]]:
+    """What each door answers to whoever changes the file a/locked."""
+    address = f"/files/{share}/a/locked"
+    yield "PUT", site.ask("PUT", address, b"new", {}, token).status
+    yield "DELETE", site.ask("DELETE", address, None, {}, token).status
+    yield "tree", site.ask("DELETE", f"/files/{share}/a?_tree=1", None, {}, token).status
+    parts = multipart(("_replace", None, "1"), ("file", "locked", b"new"))
+    yield "page", site.ask("POST", f"/files/{share}/a/", parts, MULTIPART, token).status
+    for verb in ("move", "copy"):
+        data = f'{{"{verb}": "files/{share}/a/locked", "overwrite": true}}'.encode()
+        yield f"{verb} onto", site.ask("POST", f"/files/{share}/free", data, JSON, token).status
+    yield "move", site.ask("POST", address, f'{{"move": "files/{share}/b"}}'.encode(), JSON, token).status
+    yield (
+        "move of folder",
+        site.ask("POST", f"/files/{share}/a", f'{{"move": "files/{share}/b"}}'.encode(), JSON, token).status,
+    )
+    yield "dav PUT", site.ask("PUT", f"/dav/{share}/a/locked", b"new", basic(token)).status
+    yield "dav PROPPATCH", site.ask("PROPPATCH", f"/dav/{share}/a/locked", patch("<z:a/>").encode(), basic(token)).status
+    yield (
+        "dav LOCK",
+        site.ask("LOCK", f"/dav/{share}/a/locked", LOCK_BODY.format(scope="shared").encode(), basic(token)).status,
+    )
+    queued = app.Request(
+        "r", app.Action.UPDATE, f"files/{share}", ("a", "locked"), "sqs", body=[b"new"], credential=f"Bearer {token}"
+    )
+    try:
+        site.app.handle(queued)
+        yield "queue", 200
+    except app.AppError as error:
+        yield "queue", error.status
+
+
+@pytest.mark.parametrize("whole_folder", [False, True], ids=["the file", "its folder"])
+def test_a_lock_holds_at_every_door_for_others_and_for_oneself(drive: Drive, other: Drive, whole_folder: bool) -> None:
+    drive.ask("MKCOL", "a")
+    drive.put("a/locked", b"old")
+    drive.put("free", b"free")
+    token = drive.lock("a" if whole_folder else "a/locked")
+    for who in (drive, other):
+        found = dict(doors(who.site, who.share, who.token))
+        assert found == dict.fromkeys(found, 423)
+        assert who.ask("GET", "a/locked").body == b"old"
+    stolen = other.put("a/locked", b"new", If=f"(<{token}>)")
+    assert (stolen.status, b"lock-token-submitted" in stolen.body) == (423, True)
+    assert drive.put("a/locked", b"new", If=f"(<{token}>)").status == 204
+    assert drive.ask("UNLOCK", "a/locked", Lock_Token=f"<{token}>").status == 204
+    assert other.put("a/locked", b"newer").status == 204
+
+
+def test_a_person_is_told_who_has_locked_a_file(drive: Drive, other: Drive) -> None:
+    drive.put("a")
+    drive.lock("a", Timeout="Second-600")
+    reply = other.site.ask("PUT", f"/files/{drive.share}/a", b"x", {}, other.token)
+    assert (reply.status, reply.json["code"]) == (423, "locked")
+    assert re.match(rf"files/{drive.share}/a is locked by ann until 20..-", reply.json["detail"])
+
+
+def test_a_lock_ends_with_its_time(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    drive.put("a")
+    token = drive.lock("a", Timeout="Second-60")
+    now = drive.site.app.clock()
+    monkeypatch.setattr(drive.site.app, "clock", lambda: now + 50)
+    assert drive.put("a").status == 423
+    assert drive.ask("LOCK", "a", If=f"(<{token}>)", Timeout="Second-60").status == 200
+    monkeypatch.setattr(drive.site.app, "clock", lambda: now + 100)
+    assert drive.put("a").status == 423
+    monkeypatch.setattr(drive.site.app, "clock", lambda: now + 111)
+    assert drive.put("a").status == 204
+    assert drive.lock("a") != token
+
+
+@pytest.mark.parametrize(
+    ("timeout", "seconds"),
+    [("Second-60", 60), ("Infinite, Second-60", 86_400), ("Second-99999999999", 86_400), ("soon", 3600), ("", 3600)],
+)
+def test_a_lock_lasts_as_long_as_asked_and_a_day_at_most(site: Site, staff: str, timeout: str, seconds: int) -> None:
+    reply = Drive(site, "docs", staff).ask("LOCK", "a", LOCK_BODY.format(scope="exclusive"), Timeout=timeout)
+    assert f"<D:timeout>Second-{seconds}</D:timeout>" in reply.text
+
+
+def test_a_lock_of_nothing_makes_an_empty_file(drive: Drive, other: Drive) -> None:
+    reply = drive.ask("LOCK", "new", LOCK_BODY.format(scope="exclusive"))
+    assert (reply.status, drive.ask("GET", "new").body) == (201, b"")
+    assert other.put("new").status == 423
+    assert drive.ask("LOCK", "no/new", LOCK_BODY.format(scope="exclusive")).status == 409
+
+
+def test_a_lock_goes_with_its_file(drive: Drive, other: Drive) -> None:
+    drive.put("a")
+    token = drive.lock("a")
+    assert drive.ask("MOVE", "a", Destination=f"/dav/{drive.share}/b", If=f"(<{token}>)").status == 201
+    assert other.put("b").status == 204
+    assert other.put("a").status == 201
+
+
+def test_a_locked_folder_keeps_its_entries(drive: Drive, other: Drive) -> None:
+    drive.ask("MKCOL", "a")
+    drive.put("a/there")
+    drive.lock("a", Depth="0")
+    assert other.put("a/there").status == 204
+    assert other.put("a/new").status == 423
+    assert other.ask("DELETE", "a/there").status == 423
+    assert other.ask("MKCOL", "a/new").status == 423
+
+
+def test_shared_locks_go_together_and_with_no_exclusive_one(drive: Drive, other: Drive) -> None:
+    drive.put("a")
+    drive.lock("a", "shared")
+    mine = other.lock("a", "shared")
+    refused = drive.ask("LOCK", "a", LOCK_BODY.format(scope="exclusive"))
+    assert (refused.status, b"no-conflicting-lock" in refused.body) == (423, True)
+    assert other.put("a").status == 423
+    assert other.put("a", If=f"(<{mine}>)").status == 204
+
+
+def test_only_its_owner_or_an_administrator_ends_a_lock(drive: Drive, other: Drive) -> None:
+    drive.put("a")
+    token = drive.lock("a")
+    assert other.ask("UNLOCK", "a", Lock_Token=f"<{token}>").status == 403
+    head = Drive(drive.site, drive.share, drive.site.token("files/**:*", "admin/*:update", subject="head"))
+    assert head.ask("UNLOCK", "a", Lock_Token=f"<{token}>").status == 204
+    assert other.put("a").status == 204
+
+
+def test_one_of_many_who_lock_at_once_wins(drive: Drive) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    drive.put("a")
+    with ThreadPoolExecutor(8) as pool:
+        replies = list(pool.map(lambda _: drive.ask("LOCK", "a", LOCK_BODY.format(scope="exclusive")).status, range(8)))
+    assert sorted(replies) == [200] + [423] * 7
+
+
+def test_who_is_unknown_cannot_lock(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace('grants = ["forms/open:create"]', 'grants = ["files/docs:*"]'))
+    assert site.ask("PUT", "/dav/docs/a", b"x").status == 201
+    assert site.ask("LOCK", "/dav/docs/a", LOCK_BODY.format(scope="exclusive").encode()).status == 401
+    site.close()
+
+
+@pytest.mark.parametrize(
+    ("header", "status"),
+    [
+        ("(<TOKEN>)", 204), ("(<TOKEN> [ETAG])", 204), ('(<TOKEN> ["other"])', 412), ("(Not <TOKEN>)", 412),
+        ("(<opaquelocktoken:no>) (Not <DAV:no-lock>)", 423), ('(["other"]) (<TOKEN>)', 204),
+        ("<http://localhost/dav/SHARE/a> (<TOKEN>)", 204), ("</dav/SHARE/b> (<TOKEN>)", 412),
+        ("<http://elsewhere.example/dav/SHARE/a> (<TOKEN>)", 412), ("<TOKEN>", 400), ("()", 400), ("(Not)", 400),
+        ("(Not Not <TOKEN>)", 400), ("((<TOKEN>))", 400), ("(<TOKEN>", 400), ("(TOKEN)", 400),
+    ],
+)  # fmt: skip
+def test_conditions_in_the_header_if(drive: Drive, header: str, status: int) -> None:
+    etag = drive.put("a")["ETag"]
+    token = drive.lock("a")
+    sent = header.replace("TOKEN", token).replace("SHARE", drive.share).replace("ETAG", etag)
+    assert drive.put("a", b"new", If=sent).status == status
+
+
+# ---- times
+
+
+@pytest.mark.parametrize("door", ["/files/docs/a", "/dav/docs/a"])
+def test_a_time_that_is_sent_is_kept_or_refused(site: Site, staff: str, door: str) -> None:
+    reply = site.ask("PUT", door, b"x", {"X-OC-Mtime": "1500000000"}, staff)
+    assert (reply.status, reply["X-OC-Mtime"]) == (201, "accepted")
+    assert site.ask("GET", "/files/docs/a", None, {}, staff)["Last-Modified"] == "Fri, 14 Jul 2017 02:40:00 GMT"
+    for bad in ("yesterday", "1e9", "999999999999"):
+        assert site.ask("PUT", door, b"x", {"X-OC-Mtime": bad}, staff).status == 400
+
+
+# ---- programs that use it
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str]]:
+    """A real server of two shares, and a short token that may do everything there."""
+    folder = tmp_path_factory.mktemp("drives")
+    (folder / "app.toml").write_text(SITE)
+    with serving(folder, "--workers", "2") as one:
+        issue = ["auth", "issue", "--subject", "ann", "--grant", "files/**:*", "--format", "short"]
+        command = [sys.executable, str(Path(app.__file__)), *issue]
+        yield one, subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def program(name: str) -> str:
+    found = shutil.which(name)
+    if not found:
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+@pytest.mark.parametrize("share", ["docs", "blobs"])
+def test_litmus_finds_nothing(server: tuple[Server, str], share: str, tmp_path: Path) -> None:
+    one, token = server
+    url = f"http://127.0.0.1:{one.tcp[1]}/dav/{share}/"
+    done = subprocess.run(
+        [program("litmus"), "-k", url, "ann", token], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
+    summaries = re.findall(r"of (\d+) tests run: (\d+) passed", done.stdout)
+    assert len(summaries) == 5, done.stdout
+    assert all(run == passed for run, passed in summaries), done.stdout
+    assert "WARNING" not in done.stdout
+    assert sum(int(run) for run, _ in summaries) > 80
+
+
+ODD = [
+    "a b", "100%", "50%25", "#hash", "q?x", "it's", 'say "hi"', "u\u0308mla\u0308ut", "ümläut", "שלום עולם", "a+b", "a&b",
+    "<tag>", "semi;colon", "comma,", "[brackets]", "{braces}", "^caret", "`tick`", "~tilde", "$dollar", "@at", "=eq",
+    "!bang", "日本語", "emoji 🎉", "x" * 200, "é" * 100, ".hidden", "a..b", "|pipe", "*star", ":colon",
+    "..double", "(paren)",
+]  # fmt: skip
+
+
+def odd_files(folder: Path, folders: int) -> int:
+    """Files of odd names in folders of odd names, each with a time of its own; how many."""
+    made = 0
+    for name in ODD[:folders]:
+        (folder / f"in {name[:50]}").mkdir(parents=True)
+        for other in ODD:
+            file = folder / f"in {name[:50]}" / other
+            if other == "u\u0308mla\u0308ut":  # the same name as the one after it, to whoever composes it
+                continue
+            file.write_bytes(random.randbytes(random.randint(0, 300)))
+            os.utime(file, (1_500_000_000 + made, 1_500_000_000 + made))
+            made += 1
+    return made
+
+
+@pytest.mark.parametrize(("vendor", "share", "folders"), [("owncloud", "docs", 30), ("other", "blobs", 6)])
+def test_rclone_syncs_copies_checks_and_moves_odd_names(
+    server: tuple[Server, str], vendor: str, share: str, folders: int, tmp_path: Path
+) -> None:
+    one, token = server
+    rclone, source = program("rclone"), tmp_path / "source"
+    count = odd_files(source, folders)
+    secret = subprocess.run([rclone, "obscure", token], capture_output=True, text=True, check=True).stdout.strip()
+    url = f"http://127.0.0.1:{one.tcp[1]}/dav/{share}"
+    (tmp_path / "rclone.conf").write_text(
+        f"[s]\ntype = webdav\nurl = {url}\nvendor = {vendor}\nuser = ann\npass = {secret}\n"
+    )
+
+    def run(*args: str) -> str:
+        command = [rclone, "--config", str(tmp_path / "rclone.conf"), "--retries", "1", "--low-level-retries", "1", *args]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, (args, done.stderr[-2000:])
+        return done.stdout + done.stderr
+
+    run("sync", str(source), "s:rc/one")
+    assert f"{count} matching files" in run("check", "--download", str(source), "s:rc/one")
+    run("copy", "s:rc/one/in a b", "s:rc/two")
+    run("move", "s:rc/one", "s:rc/three")
+    assert f"{count} matching files" in run("check", str(source), "s:rc/three")
+    if vendor == "owncloud":
+        assert "Transferred" not in run("sync", str(source), "s:rc/three", "-v").replace("Transferred:            0 B", "")
+    run("sync", "s:rc/three", str(tmp_path / "back"))
+    assert names_below(tmp_path / "back") == names_below(source)
+    run("purge", "s:rc/three")
+    assert run("lsf", "s:rc") == "two/\n"
+    run("purge", "s:rc")
+
+
+def names_below(folder: Path) -> Mapping[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_cadaver_makes_and_fetches_and_locks(server: tuple[Server, str], tmp_path: Path) -> None:
+    one, token = server
+    (tmp_path / ".netrc").write_text(f"machine 127.0.0.1 login ann password {token}\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    (tmp_path / "up.txt").write_text("by cadaver")
+    script = (
+        "mkcol cad\ncd cad\nput up.txt\ncopy up.txt b.txt\nmove b.txt c.txt\nlock c.txt\nunlock c.txt\nget c.txt\nls\nquit\n"
+    )
+    url = f"http://127.0.0.1:{one.tcp[1]}/dav/docs/"
+    done = subprocess.run(
+        [program("cadaver"), url], input=script, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)},
+        capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (tmp_path / "c.txt").read_text() == "by cadaver", done.stdout
+    assert done.stdout.count("succeeded") >= 7, done.stdout
+    assert "failed" not in done.stdout, done.stdout
+
+
+def test_a_folder_of_many_files_is_listed_in_pieces(server: tuple[Server, str]) -> None:
+    one, token = server
+    folder = one.folder / "data/files/docs/many"
+    folder.mkdir(parents=True)
+    for number in range(3000):
+        (folder / f"{number:05}").touch()
+    reply = one.ask("PROPFIND", f"/dav/docs/{quote('many')}", b"", basic(token) | {"Depth": "1"})
+    assert (reply.status, reply["Transfer-Encoding"], len(told(reply))) == (207, "chunked", 3001)
