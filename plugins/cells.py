@@ -23,7 +23,7 @@ else:
 # A page of 50 rows has hundreds of cells, and a template takes longer over them than all else takes. So each column is
 # written at once for all rows, what its cells have in common once, and the template gets the rows as one text.
 # uses: VALUES plugin:column_formats plugin:locale plugin:reading
-# defines: target files Cell Rows
+# defines: target files quoted Cell Rows
 
 _SCHEMES = ("http", "mailto:")  # what the addresses begin with that `target` lets through
 _ADDRESS = re.compile(r"(https?://|mailto:)\S+")
@@ -47,6 +47,12 @@ def files(url: Callable[[str], str], column: Column, value: Json) -> list[tuple[
     """(name, where it leads) of each file of a field that takes several."""
     listed = value if column.format == "file" and isinstance(value, list) else []
     return [(str(one.get("name", "")), url(one["address"])) for one in listed if isinstance(one, dict) and "address" in one]
+
+
+def quoted(keys: Iterable[Json]) -> list[str]:
+    """The keys of records as they stand in addresses."""
+    texts = list(map(str, keys))
+    return texts if _UNQUOTED.fullmatch("".join(texts)) else [quote(text, safe="") for text in texts]
 
 
 class Cell(NamedTuple):
@@ -143,9 +149,7 @@ class Rows:
         """The cells which lead to the records of the rows."""
         values = [row[column.name] for row in self._rows]
         texts = [text or "—" for text in self._texts(column, values)]
-        keys = [str(row["id"]) for row in self._rows]
-        if not _UNQUOTED.fullmatch("".join(keys)):
-            keys = [quote(key, safe="") for key in keys]
+        keys = quoted([row["id"] for row in self._rows])
         begin, (records, ending) = _begin(column, title, values, texts), _escaped([self._records, self._ending])
         pattern = f'{begin.pattern}<a href="{_fixed(records)}%s{_fixed(ending)}"><bdi>%s</bdi></a></td>\n'
         return _Written(pattern, [*begin.parts, keys, _escaped(texts)])

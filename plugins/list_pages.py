@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
@@ -77,6 +77,10 @@ class _Asked:
         """The heads of the columns that are shown."""
         return list(self._kept("headings", False, lambda: [self._heading(column) for column in columns]))
 
+    def heads(self, headings: Sequence[SimpleNamespace], boxes: bool) -> str:
+        """Their HTML, with a head for `boxes`."""
+        return self._html("_heads.tpl", False, lambda: {"columns": headings, "boxes": boxes}, boxes, len(headings))
+
     def _heading(self, column: Column) -> SimpleNamespace:
         """The head of a column: pressed once it sorts, pressed again it turns the order, and then lets go of it."""
         name, sort = column.name, self.again.get("_sort", "")
@@ -96,12 +100,21 @@ class _Asked:
         params = [self._param(one, asked.get(one.name), wrong) for one in inputs]
         asking, covered, few = self._asking(response, wrong)
         names = {*asked, *covered, *self.page.get("own_params", ()), "_q"}
-        return {
+        found = {
             "params": params, "search": self.page.get("search"), "asking": asking, "few": few,
             "opened": bool(wrong) or (few and any(self.again.get(name) for name in covered)),  # the chips say the rest
             "hidden": {name: text for name, text in self.again.items() if name not in names},
             "chips": self._chips(inputs), "facets": self._facets(response), "errors": self._errors(inputs, wrong),
         }  # fmt: skip
+        found["action"] = self.exchange.url(self.here)
+        return found | {"filter": self._same(found, wrong)}
+
+    def _same(self, found: Mapping[str, Any], wrong: Mapping[str, str]) -> str:
+        """The HTML of a filter that is the same on each look at it; "" of any other."""
+        differs = self.again or self._changes(wrong) or self.page.get("build") or found["params"] or found["facets"]
+        if differs or found["search"] is None:
+            return ""
+        return self._html("_filter.tpl", False, lambda: {"page": SimpleNamespace(**found)})
 
     def _wrong(self) -> dict[str, str]:
         """What is wrong with a parameter, by its name, if anything was asked for."""
@@ -129,13 +142,20 @@ class _Asked:
         """The HTML of the controls of the columns, the parameters that they say, and whether they are few."""
         if self.page.get("search") is None or (self.page.get("build") and not self.page.get("asks")):
             return "", set(), False
-        form = self.page.get("form") or getattr(self.page.get("view"), "source", None)
-        form = form if isinstance(form, Form) else None
-        changes = bool(form and form.looked_up) or bool(wrong)
-        made = self._kept("asking", changes, lambda: self._made(form, response, wrong))
+        made = self._kept("asking", self._changes(wrong), lambda: self._made(self.form, response, wrong))
         return cast("tuple[str, set[str], bool]", made)
 
-    def _kept(self, part: str, changes: bool, make: Callable[[], Any]) -> Any:
+    @cached_property
+    def form(self) -> Form | None:
+        """That whose records are listed; None if there is none."""
+        form = self.page.get("form") or getattr(self.page.get("view"), "source", None)
+        return form if isinstance(form, Form) else None
+
+    def _changes(self, wrong: Mapping[str, str]) -> bool:
+        """Whether the controls of the columns change by themselves: choices are looked up, or something was wrong."""
+        return bool(self.form and self.form.looked_up) or bool(wrong)
+
+    def _kept(self, part: Any, changes: bool, make: Callable[[], Any]) -> Any:
         """What make() makes of a list that is not narrowed, made once unless it `changes`."""
         if self.again or changes:
             return make()
@@ -145,6 +165,11 @@ class _Asked:
                 kept.clear()
             kept[key] = make()
         return kept[key]
+
+    def _html(self, template: str, changes: bool, names: Callable[[], Mapping[str, Any]], *of: Any) -> str:
+        """A piece of the page, kept as _kept() does by what else it depends `of`."""
+        made = self._kept((template, *of), changes, lambda: self.way.part(template, {**names(), "t": self.locale.t}))
+        return cast(str, made).rstrip("\n")
 
     def _made(self, form: Form | None, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
         own, locale = {one.name for one in self.page.get("inputs", ())}, self.locale
@@ -211,21 +236,30 @@ class _Asked:
 
     # -- the columns and the size of a page
 
-    def view(self, columns: Sequence[Column]) -> dict[str, Any]:
-        """How large a page is, and what shows other columns."""
-        if self.page.get("build"):
-            return {"sizes": {}, "size": 0, "choosing": ""}
-        size = int(self.again.get("_size", "50"))
-        sizes = self._kept("sizes", False, lambda: {one: self._link(_size=_text_of(one)) for one in sorted({*_SIZES, size})})
-        return {"sizes": sizes, "size": size, "choosing": self._choosing(columns) if len(self.known) > 1 else ""}
+    def view(self, columns: Sequence[Column]) -> dict[str, str]:
+        """The HTML of what leads to pages of other sizes and to other formats, and of what shows other columns."""
+        is_list = len(self.known) > 1 and not self.page.get("build")
+        choosing = self._html("_columns.tpl", False, partial(self._choosing, columns)) if is_list else ""
+        return {"ways": self._html("_ways.tpl", bool(self.page.get("faults")), self._ways), "choosing": choosing}
 
-    def _choosing(self, columns: Sequence[Column]) -> str:
-        """The HTML of what chooses the columns."""
-        return str(self._kept("columns", False, lambda: self.way.part("_columns.tpl", {
-            "columns": self._choices(columns), "hidden": self._but_columns(), "t": self.locale.t,
-            "action": self.exchange.url(self.here),
+    def _ways(self) -> dict[str, Any]:
+        size, sizes = int(self.again.get("_size", "50")), dict[int, str]()
+        if not self.page.get("build"):
+            sizes = {one: self._link(_size=_text_of(one)) for one in sorted({*_SIZES, size})}
+        return {"sizes": sizes, "size": size, "formats": {} if self.page.get("faults") else self._other_formats()}
+
+    def _other_formats(self) -> dict[str, str]:
+        """The addresses of the list in other formats, by what they are called."""
+        kinds = {kind: one for kind, one in self.exchange.door.formats.items() if "table" in one.subjects}
+        url, programs = self.exchange.url, sorted(kind for kind, one in kinds.items() if not one.for_people)
+        found = {kind.upper(): url(f"{self.here}.{kind}", **self.again) for kind in programs}
+        return found | {self.locale.t("table.excel"): url(f"{self.here}.csv", **self.again, _for="excel")}
+
+    def _choosing(self, columns: Sequence[Column]) -> dict[str, Any]:
+        return {
+            "columns": self._choices(columns), "hidden": self._but_columns(), "action": self.exchange.url(self.here),
             "all_href": self._link(**{list_columns.NAME: None}) if list_columns.NAME in self.again else "",
-        })))  # fmt: skip
+        }  # fmt: skip
 
     def _but_columns(self) -> dict[str, str]:
         return {name: text for name, text in self.again.items() if name != list_columns.NAME}
@@ -304,7 +338,7 @@ def _filter_input(one: Input, t: Words) -> Input:
 
 def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     """What the page of a list shows."""
-    page, table, here = response.page, cast(Table, response.table), exchange.inner
+    page, table = response.page, cast(Table, response.table)
     if "key" not in page:  # which the records of a form have
         page = controls.with_inputs(page, exchange.locale)
     is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
@@ -330,9 +364,8 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "empty": _empty_words(page, asked.again, exchange.locale.t),
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
         "rows": rows, "several": boxes, "saved": _saved(exchange, response, asked),
-        "columns": headings, "action": exchange.url(here), "count": _counted(table, exchange.locale.t),
+        "columns": headings, "heads": asked.heads(headings, bool(boxes)), "count": _counted(table, exchange.locale.t),
         **_pages_around(exchange, table, asked.again), **asked.view(columns),
-        "formats": {} if page.get("faults") else _other_formats(exchange, here, asked.again),
         **app.plugin("totals").below(exchange, response, columns),
         "script": app.plugin("list_facts").script(way, exchange, response),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
@@ -345,13 +378,6 @@ def _saved(exchange: Exchange, response: Response, asked: _Asked) -> Any:
     """The filters of the list that its reader has saved, and how he saves another one."""
     known = [one.name for one in (*cast(Table, response.table).columns, *asked.page.get("inputs", ()))]
     return app.plugin("saved_filters").tabs(exchange, response.caller, asked.again, known)
-
-
-def _other_formats(exchange: Exchange, here: str, again: Mapping[str, str]) -> dict[str, str]:
-    """The addresses of a list in other formats, by what they are called."""
-    kinds = sorted(kind for kind, one in exchange.door.formats.items() if "table" in one.subjects and not one.for_people)
-    found = {kind.upper(): exchange.url(f"{here}.{kind}", **again) for kind in kinds}
-    return found | {exchange.locale.t("table.excel"): exchange.url(f"{here}.csv", **again, _for="excel")}
 
 
 def _empty_words(page: Mapping[str, Any], again: Mapping[str, str], t: Words) -> str:

@@ -42,7 +42,7 @@ else:
 # On the list: a box in front of each row, and below the filter what can be done with those that are ticked. They belong to a
 # form of their own by its name, since forms of the rows lie between them. What a box says is the version that was seen and
 # the id; the one of all rows says those of each.
-# uses: VALUES RUNNERS RESOURCES plugin:pages
+# uses: VALUES RUNNERS RESOURCES plugin:cells plugin:pages
 # defines: KINDS Boxes
 
 KINDS = ("csv", "xlsx")  # what rows are taken along as
@@ -65,7 +65,8 @@ class Boxes:
 
     def html(self, rows: Sequence[Mapping[str, Json]], names: Sequence[str]) -> list[str]:
         """The cells with the boxes of rows that are called by these names, which are escaped."""
-        values = [f"{row['version']}.{quote(str(row['id']), safe='')}" for row in rows]
+        keys = app.plugin("cells").quoted([row["id"] for row in rows])
+        values = [f"{row['version']}.{key}" for row, key in zip(rows, keys, strict=True)]
         self._all = " ".join(values)
         start = f'      <td class="tick"><input type="checkbox" name="id" form="{_FORM}" value="'
         return [f'{start}{value}" aria-label="{name}"></td>\n' for value, name in zip(values, names, strict=True)]

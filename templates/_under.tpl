@@ -14,19 +14,6 @@
 %   end
   </nav>
 % end
-% if page.sizes:
-  <p class="sizes"><span>{{t("table.size")}}</span>
-%   for size, href in page.sizes.items():
-    <a href="{{href}}"{{!' aria-current="true"' if size == page.size else ""}}>{{size}}</a>
-%   end
-  </p>
-% end
-% if page.formats:
-  <p class="formats"><span>{{t("table.formats")}}</span>
-% for ending, href in page.formats.items():
-    <a href="{{href}}">{{ending}}</a>
-% end
-  </p>
-% end
+{{!page.ways}}
 {{!getattr(page, "script", "")}}
 </div>

@@ -7,7 +7,9 @@
 % end
   </div>
 </div>
-% include('_refresh.tpl')
+% if page.refresh_s:
+%   include('_refresh.tpl')
+% end
 % rows = page.rows.html
 % if page.rows:
 %   if len(page.columns) > 4:
@@ -17,19 +19,7 @@
 <table class="data cards">
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
-%   for column in page.columns:
-    <th scope="col" class="{{'num' if column.numeric else ''}}"
-%     if column.sorted:
-      aria-sort="{{column.sorted}}"
-%     end
-    >
-%     if column.sort_href:
-      <a href="{{column.sort_href}}">{{column.title}}</a>
-%     else:
-      {{column.title}}
-%     end
-    </th>
-%   end
+{{!page.heads}}
   </tr></thead>
   <tbody>
 {{!rows}}

@@ -24,11 +24,15 @@
   </div>
 % end
 </div>
-% include('_errors.tpl')
+% if page.errors:
+%   include('_errors.tpl')
+% end
 % if page.saved:
 %   include('_saved.tpl', saved=page.saved)
 % end
-% if page.params or page.search is not None:
+% if page.filter:
+{{!page.filter}}
+% elif page.params or page.search is not None:
 %   include('_filter.tpl')
 % end
 % if page.chart:
@@ -38,7 +42,9 @@
 % if page.rows and page.several:
 %   include('_several.tpl', bar=page.several.bar)
 % end
-% include('_refresh.tpl')
+% if page.refresh_s:
+%   include('_refresh.tpl')
+% end
 % if page.rows:
 % if len(page.columns) > 4:
 <p class="all-fields"><input type="checkbox" id="all-fields"> <label for="all-fields">{{t("table.all_fields")}}</label></p>
@@ -47,22 +53,7 @@
 <table class="data cards">
   <caption id="table-caption" class="visually-hidden">{{page.title}}</caption>
   <thead><tr>
-%   if page.several:
-    <th class="tick" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
-%   end
-%   for column in page.columns:
-    <th scope="col" class="{{'num' if column.numeric else ''}}"
-%     if column.sorted:
-      aria-sort="{{column.sorted}}"
-%     end
-    >
-%     if column.sort_href:
-      <a href="{{column.sort_href}}">{{column.title}}</a>
-%     else:
-      {{column.title}}
-%     end
-    </th>
-%   end
+{{!page.heads}}
   </tr></thead>
   <tbody>
 {{!rows}}
