@@ -35,7 +35,7 @@ _SIZES = (50, 100, 500)
 _OF_PAGE = ("_next", "_prev")  # what another filter, order or size begins anew
 _MOST_BEFORE, _LONGEST_BEFORE = 20, 1500  # pages before this one, and the letters of their cursors
 _FEW = 6  # controls that stand in a row where there is room
-_MOST_KEPT = 500
+_MOST_KEPT = 200  # lists whose pieces are known
 _MOST_VALUES = 12  # of a facet on a page: the most frequent ones
 _MOST_WRONG = 20
 
@@ -61,7 +61,6 @@ class _Asked:
         self.again, self.here, self.locale = again(exchange, known, page), exchange.inner, exchange.locale
         self.by_name = {column.name: column for column in known}
         self._found: list[Asking] | None = None
-        self.key = self.here, self.locale.lang, tuple([(one.name, one.title, one.type, one.format) for one in known])
 
     def _link(self, **changed: str | None) -> str:
         return self.exchange.url(self.here, **{**self.again, **changed})
@@ -159,17 +158,26 @@ class _Asked:
         """What make() makes of a list that is not narrowed, made once unless it `changes`."""
         if self.again or changes:
             return make()
-        kept, key = self.way.kept, (part, *self.key)
-        if key not in kept:
-            if len(kept) >= _MOST_KEPT:
-                kept.clear()
-            kept[key] = make()
-        return kept[key]
+        if part not in self.kept:
+            self.kept[part] = make()
+        return self.kept[part]
+
+    @cached_property
+    def kept(self) -> dict[Any, Any]:
+        """The pieces of the page that are known, by their names."""
+        columns = tuple([(one.name, one.title, one.type, one.format) for one in self.known])
+        lists, key = self.way.kept, (self.here, self.locale.lang, columns)
+        if len(lists) >= _MOST_KEPT and key not in lists:
+            lists.clear()
+        return cast("dict[Any, Any]", lists.setdefault(key, {}))
 
     def _html(self, template: str, changes: bool, names: Callable[[], Mapping[str, Any]], *of: Any) -> str:
         """A piece of the page, kept as _kept() does by what else it depends `of`."""
-        made = self._kept((template, *of), changes, lambda: self.way.part(template, {**names(), "t": self.locale.t}))
-        return cast(str, made).rstrip("\n")
+
+        def make() -> str:
+            return self.way.part(template, {**names(), "t": self.locale.t}).rstrip("\n")
+
+        return str(self._kept((template, *of), changes, make))
 
     def _made(self, form: Form | None, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
         own, locale = {one.name for one in self.page.get("inputs", ())}, self.locale
