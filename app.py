@@ -1933,6 +1933,7 @@ class Blobs(Provider):
     makes_folders: bool = True  # make_folder() and remove_folder() work; if not, they raise Unsupported
     keeps_folders: bool = False  # a folder that another program made stays, and is listed, while it is empty
     frees_folders: bool = True  # an emptied folder's path may become a file; if not, publishing there raises Conflict
+    keeps_times: bool = False  # publish() keeps Staged.modified_at, to the millisecond; if not, the time is when it came
 
     @abstractmethod
     def stat(self, path: str) -> Blob | None:
@@ -1941,6 +1942,10 @@ class Blobs(Provider):
     @abstractmethod
     def is_folder(self, path: str) -> bool:
         """Whether something lies below `path`. "" is the root, which always is a folder."""
+
+    def is_link(self, path: str) -> bool:
+        """Whether a folder's path leads to another folder of the provider, whose files it shows once more."""
+        return False
 
     @abstractmethod
     def read(self, path: str, start: int = 0, length: int | None = None, if_match: str | None = None) -> Reader:
@@ -2166,17 +2171,13 @@ class Host(Protocol):
     def seal(self, purpose: str, text: str) -> str: ...  # signed for `purpose`, for a browser to keep
     def unseal(self, purpose: str, sealed: str) -> str | None: ...  # that text; None if it was not sealed here for this
     def ready(self) -> dict[str, str]: ...  # for each provider's name "ok" or what is wrong with it
-    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None:
-        """The endpoint of a path inside any resource of a type such as forms, declared or not; of admin by its name."""
+    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None: ...  # of a type; of admin by name
 
     def describe(self, credential: str | None) -> list[Value]:
         """Type, address, title, whether it is public, and declared shapes of what the credential may open; None: all."""
 
-    def count(self, name: str, *labels: str, by: float = 1) -> None:
-        """Adds to a counter. `labels` are values of its declared labels; one that is not known beforehand is "other"."""
-
-    def observe(self, name: str, *labels: str, value: float) -> None:
-        """Adds a value to a histogram."""
+    def count(self, name: str, *labels: str, by: float = 1) -> None: ...  # a label not known beforehand is "other"
+    def observe(self, name: str, *labels: str, value: float) -> None: ...  # of a histogram
 
 
 class Configured(Extension):
@@ -6123,7 +6124,7 @@ class Files(Resource):
         page of a folder as a drop box, without what is in it. Data says what else is to be done there, such as a move."""
         if request.action == Action.READ and request.page:
             return (Action.READ, Action.CREATE)
-        if request.action == Action.CREATE and (request.decode or request.data is not None):
+        if request.action == Action.CREATE and (request.decode or request.data):
             return (Action.CREATE, Action.READ, Action.UPDATE, Action.DELETE)
         return (Action.UPDATE, Action.CREATE) if request.action == Action.UPDATE else (request.action,)
 
@@ -6132,7 +6133,7 @@ class Files(Resource):
         path = self.place(check_path(parts))
         if request.action == Action.READ:
             return self._read(request, scope, path, parts)
-        if request.data is not None:
+        if request.action == Action.CREATE and request.data is not None:
             return cast(Plan, plugin("file_moves").plan(self, request, scope))
         if request.action == Action.DELETE and "_tree" in request.params:
             return cast(Plan, plugin("file_trees").without_tree(self, request, scope))
@@ -7937,6 +7938,7 @@ class _SqliteBlobs(SqliteDatabase, Blobs):
 
     keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
     parts = cached_property(lambda self: self._files.parts)
+    copy = cached_property(lambda self: self._files.copy)
 
     def make_folder(self, path: str) -> None:
         self._files.make_folder(path)
@@ -7964,8 +7966,7 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
     """
 
     kind = "sql"
-    atomic = True
-    joins_tables = True
+    atomic = joins_tables = keeps_times = True
     _unindexed: Sequence[str] = ()  # in words, the indexes that are missing
     settings = (
         Setting("url", "text", REQUIRED, "where the database is: sqlite:///path, relative to app.toml, or sqlite:////path"),

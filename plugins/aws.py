@@ -1286,13 +1286,7 @@ class S3Blobs(Aws, Blobs):
 
     def move(self, source: str, target: str) -> Blob:
         blob = app.need_blob(source, self.stat(source))
-        if self._head(self._key(target)):
-            raise app.Conflict(f"{target} exists already")
-        self._check_place(target)
-        try:
-            moved = self._copy(Object(blob, ""), target, None, True)
-        except app.PreconditionFailed as error:
-            raise app.Conflict(f"{target} exists already") from error
+        moved = self._copied(blob, target)
         try:
             self.remove(source, if_match=blob.etag)
         except (app.PreconditionFailed, app.NotFound) as error:
@@ -1300,6 +1294,19 @@ class S3Blobs(Aws, Blobs):
                 self.remove(target, if_match=moved.etag)
             raise app.Conflict(f"{source} was changed meanwhile") from error
         return moved
+
+    def copy(self, source: str, target: str) -> Blob:
+        return self._copied(app.need_blob(source, self.stat(source)), target)
+
+    def _copied(self, blob: Blob, target: str) -> Blob:
+        """The same bytes at another path, where nothing may be."""
+        if self._head(self._key(target)):
+            raise app.Conflict(f"{target} exists already")
+        self._check_place(target)
+        try:
+            return self._copy(Object(blob, ""), target, None, True)
+        except app.PreconditionFailed as error:
+            raise app.Conflict(f"{target} exists already") from error
 
     def create_bucket(self) -> list[str]:
         """Make the bucket if it is missing, closed to the public, with a rule against leftovers; what was made, in words."""

@@ -272,6 +272,9 @@ class Restore:
             else:
                 self._put(cast(Blobs, provider), inner, modified_at, chunks)
             step(1)
+        for path in facts.get("folders", ()) if name not in self._listed else ():
+            with suppress(Conflict, Unsupported):  # it is there, or not kept in such a place
+                cast(Blobs, provider).make_folder(check_path(path.split("/")))
 
     def _put(self, blobs: Blobs, path: str, modified_at: float, chunks: Iterable[bytes]) -> None:
         self._moment = modified_at
@@ -415,7 +418,8 @@ def _loose(app: App, folder: Path, restore: Restore) -> list[str]:
 # ==== 2. BACKUP ==================================================================================================
 # From an open site to an archive.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES PROVIDERS ASSEMBLY RESTORE plugin:app_checks plugin:archives
-#          plugin:backup_places plugin:copy plugin:data_mark plugin:disk plugin:reserve plugin:sql_database
+#       plugin:backup_places plugin:copy plugin:data_mark plugin:disk plugin:file_trees plugin:reserve
+#       plugin:sql_database
 # defines: Backup check_folder make
 
 _SITE_FOLDERS = ("templates", "plugins")  # beside app.toml
@@ -585,6 +589,7 @@ class Backup:
             self._archive.write(self._drawn / f"{name}.{number}.jsonl", told["entry"])
         if pack:
             facts["files"] = pack.close()
+            facts["folders"] = list(plugin("file_trees").empty_folders(self._app.providers[name]))
 
     def _is_backup(self, provider: str, path: str) -> bool:
         """Whether a file is a backup itself, beside the shares, which is not to be in the next one."""

@@ -45,13 +45,14 @@ from app import (
     dump_json,
     load_json,
     nearest,
+    plugin,
     sort_key,
 )
 
 # ==== 1. COPY ====================================================================================================
 # Walks both providers side by side in the order of their names, writes what is missing, and compares the digests of all
 # that both hold. The target loses nothing: what it has beside the copy is named and stays.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS COMMANDS
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS COMMANDS plugin:file_trees
 # defines: Command:server_copy Side Tally Copy Bar ServerCopy
 
 
@@ -300,10 +301,19 @@ class Copy:
                     compared.add(one, copied, sha256)
                 elif sha256:
                     self._fault(f"files/{one.path}", "the target has other bytes there, which are not an older copy")
+            self._folders()
             done = True
         finally:
             compared.close(done=done)
         return self._compare("files", ours.side(), theirs.side(), foreign)
+
+    def _folders(self) -> None:
+        """Make the folders in the target that are empty in the source."""
+        target = cast(Blobs, self.target)
+        for path in plugin("file_trees").empty_folders(cast(Blobs, self.source)):
+            with self._noting(f"files/{path}"):
+                if not (target.lists and target.is_folder(path)):
+                    target.make_folder(path)
 
     def _unseen(self, one: Unseen) -> None:
         self._fault(f"files/{one.path}", one.problem)

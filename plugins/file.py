@@ -82,7 +82,8 @@ else:
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:presence plugin:reserve plugin:upload_parts
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:presence plugin:reserve
+#       plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
@@ -669,7 +670,7 @@ class FileProvider(FolderRecords, Blobs):
     """
 
     kind = "file"
-    keeps_folders = serves_places = True
+    keeps_folders = keeps_times = serves_places = True
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:
@@ -803,6 +804,17 @@ class FileProvider(FolderRecords, Blobs):
             self.reserve.check("staging")
             yield self._staged / os.path.basename(name)
 
+    @staticmethod
+    def _date(place: Path, staged: Staged) -> None:
+        """Give staged bytes the time that they are published with."""
+        at_ns = plugin("file_copies").stamp_ns(staged.modified_at, staged.sha256 or staged.id)
+        try:
+            os.utime(place, ns=(at_ns, at_ns))
+        except (OverflowError, ValueError) as error:
+            raise BadRequest("the time of the file is none that can be kept") from error
+        with open(place, "rb") as file:
+            sync(file.fileno())
+
     def keep(self, staged: Staged) -> None:
         """Has staged bytes count as staged just now; those that are gone stay gone."""
         with self._errors("keeping staged bytes"), suppress(FileNotFoundError):
@@ -828,6 +840,8 @@ class FileProvider(FolderRecords, Blobs):
             check_blob(path, present, if_match, if_none_match)
             if not source.is_file():
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
+            if staged.modified_at is not None:
+                self._date(source, staged)
             return self._put(path, str(source), place, alone=if_none_match)
 
     @staticmethod
@@ -1004,6 +1018,29 @@ class FileProvider(FolderRecords, Blobs):
             blob = self._put(target, place, goal, leaves=os.path.dirname(place))
             self._prune_durably(os.path.dirname(place))
             return blob
+
+    def copy(self, source: str, target: str) -> Blob:
+        blob = need_blob(source, self.stat(source))
+        if self._look(target):
+            raise Conflict(f"{target} exists already")
+        staged = Staged(new_id(self._clock()), blob.size_bytes, "", blob.modified_at)
+        try:
+            with closing(self.read(source, if_match=blob.etag)) as reader, self._errors("copying"):
+                self._make_folders()
+                with open(self._staged / staged.id, "xb", buffering=0) as file:
+                    check = partial(self.reserve.check, "copying")
+                    plugin("file_copies").duplicate(reader.fileno(), file.fileno(), blob.size_bytes, check)
+                    sync(file.fileno())
+            return self.publish(staged, target, if_none_match=True)
+        except BaseException as error:
+            self.discard(staged)
+            if isinstance(error, PreconditionFailed | EOFError):
+                raise Conflict(f"{target} exists already" if self._look(target) else f"{source} was changed") from error
+            raise
+
+    def is_link(self, path: str) -> bool:
+        """Whether a path is a link to what is elsewhere in the share."""
+        return os.path.islink(self._place(path, last_link=False))
 
     def _prune_durably(self, folder: str) -> None:
         """See _prune. What it is done for was done by then, and an empty folder that is there again harms nobody."""

@@ -40,7 +40,7 @@ from app import (
 # ==== 1. TREES ===================================================================================================
 # A folder is walked as its listing shows it, within a bound. What cannot be looked at keeps the folder where it is.
 # uses: ERRORS VALUES CONTRACTS RESOURCES
-# defines: MOST_ENTRIES address_of Place Tree Counted place_in tree_of counted
+# defines: MOST_ENTRIES address_of Place Tree Counted place_in tree_of empty_folders counted
 
 MOST_ENTRIES = 10_000  # files and folders that one request moves, copies or deletes
 
@@ -104,11 +104,10 @@ def place_in(share: Files, path: Sequence[str]) -> Place:
 
 def _walk(blobs: Blobs, path: str) -> Iterator[Entry]:
     """Everything below a folder, folders before what is in them. A link to a folder is not followed, and is Unseen."""
-    is_link = getattr(blobs, "is_link", lambda path: False)
     folders = [path]
     while folders:
         for entry in blobs.scan(folders.pop(), deep=False):
-            if isinstance(entry, Folder) and is_link(entry.path):
+            if isinstance(entry, Folder) and blobs.is_link(entry.path):
                 yield Unseen(entry.path, "it is a link to another folder")
                 continue
             if isinstance(entry, Folder):
@@ -137,6 +136,18 @@ def tree_of(place: Place) -> Tree:
         else:
             tree.files.append(entry)
     return tree
+
+
+def empty_folders(blobs: Blobs) -> Iterator[str]:
+    """The folders of a provider that have nothing in them."""
+    if not (blobs.lists and blobs.makes_folders):
+        return
+    folders, parents = [""], {""}
+    for entry in _walk(blobs, ""):
+        parents.add(entry.path.rpartition("/")[0])
+        if isinstance(entry, Folder):
+            folders.append(entry.path)
+    yield from sorted({*folders} - parents)
 
 
 def counted(share: Files, path: Sequence[str], caller: Caller, most: int = MOST_ENTRIES) -> Counted:

@@ -21,6 +21,7 @@ from app import OPERATORS, RESERVED_FIELDS, Answer, Asked, Column, Fault, Host, 
 _TEXT: Value = {"type": "string"}
 _BINARY: Value = {"type": "string", "format": "binary"}
 _COUNT: Value = {"type": "integer", "minimum": 0}
+_ADDRESS: Value = _TEXT | {"pattern": "^/?files/[^/]+/.", "description": "of a place in a share: files/docs/new%20name"}
 _PLAIN = r"^[^\u0000]*$"  # of texts: no store takes U+0000
 _BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
@@ -90,6 +91,18 @@ SHARED: Value = {
         },
         ("file",),
     ),
+    **{
+        name: _object({verb: _ADDRESS, "overwrite": {"type": "boolean"}}, (verb,), additionalProperties=False)
+        for name, verb in (("MoveWish", "move"), ("CopyWish", "copy"))
+    },
+    "FolderWish": _object({"folder": _TEXT | {"maxLength": 255}}, ("folder",), additionalProperties=False),
+    "Placed": _object(
+        {
+            **_ENTRY, "files": _COUNT, "folders": _COUNT, "bytes": _COUNT,
+        },
+        _ENTRY, description="the entry at its new place; of a folder also how much went along",
+    ),
+    "FolderGone": _object({"files": _COUNT, "folders": _COUNT, "bytes": _COUNT}, ("files", "folders", "bytes")),
     "LinkWish": _object(
         {"link": _object(
             {
@@ -837,8 +850,16 @@ class Description:
             "201": _answer("the files that were stored", _content(ref("WrittenFiles"))),
             "207": _answer("items were stored, and errors tells of each that was not", _content(ref("UploadReport"))),
         }
-        sent, linked = form | _content(ref("LinkWish")), _content({"anyOf": [ref("WrittenFiles"), ref("Link")]})
-        into = uploaded | {"201": _answer("the files that were stored, or the link", linked)}
+        wishes = ("MoveWish", "CopyWish", "FolderWish", "LinkWish")
+        sent = form | _content({"anyOf": [ref(name) for name in wishes]})
+        made = _content({"anyOf": [ref("WrittenFiles"), ref("Placed"), ref("Link")]})
+        into = uploaded | {
+            "200": _answer("what was moved or copied, and has replaced what was there", _content(ref("Placed"))),
+            "201": _answer("the files that were stored, what is at a new place, or the link", made, "ETag", "Location",
+                           "Idempotency-Replayed"),
+        }  # fmt: skip
+        tree = _parameter("_tree", _TEXT | {"enum": ["1"]}, words="1 deletes a folder with all that is in it")
+        gone = _GONE | {"200": _answer("how much of the folder is gone", _content(ref("FolderGone")))}
         entries = _list_answer("FileEntries", ref("FileEntry"))
         self.paths[base] = {
             "get": self._operation("list", "the top folder", entries, _params(*_PAGING)),
@@ -847,12 +868,13 @@ class Description:
         self.paths[f"{base}/{{path}}"] = {
             "parameters": [_parameter("path", _TEXT | {"maxLength": 255, "pattern": _NAME}, "path", _OF_PATHS)],
             "get": self._bytes("get", "a file, or the list of a folder"),
-            "post": self._operation("upload_into", "upload files into a folder, or make a link to a file", into, body=sent),
+            "post": self._operation("upload_into", _INTO, into, body=sent),
             "put": self._operation("write", "write a file", stored, _params(*_CHANGING), body=_BYTES),
-            "delete": self._operation("delete", "delete a file", _GONE, _params(*_CHANGING)),
+            "delete": self._operation("delete", "delete a file, or a folder", gone, [*_params(*_CHANGING), tree]),
         }
 
 
+_INTO = "upload files into a folder, move or copy what is there, make a folder, or make a link to a file"
 _NAME = r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\u0000-\u001f\u007f-\u009f/\\. ]$"
 _OF_PATHS = "a name; of what is in folders all names, with / between them, which %2F is not"
 _SECURITY: Sequence[Value] = ({"token": []}, {"basic": []})

@@ -23,6 +23,7 @@ from app import (
     Entry,
     Folder,
     NotFound,
+    PreconditionFailed,
     Reader,
     SqliteDatabase,
     Staged,
@@ -53,6 +54,7 @@ class SqlFiles(ABC):
     """
 
     clock: Clock
+    keeps_times = True
     _replaced_bytes: float = REPLACED_KEPT_BYTES  # by this process, since it last dropped some: a start is like a lot
 
     @abstractmethod
@@ -196,7 +198,8 @@ class SqlFiles(ABC):
             if present:
                 connection.execute("delete from _blobs where path = ?", (path,))
                 self._replace(connection, present)
-            blob = Blob(path, staged.size_bytes, self.clock(), staged.id)
+            modified_at = self.clock() if staged.modified_at is None else staged.modified_at
+            blob = Blob(path, staged.size_bytes, modified_at, staged.id)
             self._place(connection, path, blob.etag, blob.size_bytes, blob.modified_at)
             return blob
 
@@ -348,6 +351,34 @@ class SqlFiles(ABC):
 
         self.prepare_files()
         return self.make_room(work)
+
+    def copy(self, source: str, target: str) -> Blob:
+        blob = need_blob(source, self.stat(source))
+        if self._look(target):
+            raise Conflict(f"{target} exists already")
+        self.prepare_files()
+        staged = Staged(new_id(self.clock()), blob.size_bytes, "", blob.modified_at)
+        try:
+            for at in range(0, max(blob.size_bytes, 1), STAGE_BYTES):
+                self.check_room()
+                self.submit(functools.partial(self._duplicate, blob, staged.id, at))
+            return self.publish(staged, target, if_none_match=True)
+        except BaseException as error:
+            with suppress(AppError):  # what cannot be removed now is swept later
+                self.discard(staged)
+            if isinstance(error, PreconditionFailed):
+                raise Conflict(f"{target} exists already") from error
+            raise
+
+    def _duplicate(self, blob: Blob, content: str, at: int, connection: Any) -> None:
+        """Add as much of a blob to staged bytes, of which `at` are there, as one commit may hold."""
+        end = min(blob.size_bytes, at + STAGE_BYTES)
+        self._loosen(connection, content, end, STAGED_KEPT_S)
+        numbers = (at // CHUNK_BYTES, -(-end // CHUNK_BYTES))
+        of_both = "select cast(? as text), number, bytes from _chunks where content = ? and number >= ? and number < ?"
+        sql = f"insert into _chunks (content, number, bytes) {of_both}"
+        if connection.execute(sql, (content, blob.etag, *numbers)).rowcount < numbers[1] - numbers[0]:
+            raise Conflict(f"{blob.path} was changed meanwhile")
 
 
 # ==== 2. SQLITE ==================================================================================================

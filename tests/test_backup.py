@@ -115,10 +115,13 @@ def restored(path: Path, folder: Path, *, local: bool = False, clock: app.Clock 
 def test_a_restored_site_has_the_same_pages_tokens_etags_and_replays(site: Site, tmp_path: Path) -> None:
     ann = site.token("ann", roles=["staff"])
     before = shown(site, ann)
+    for folder in ("nothing", "nothing as well"):
+        site.create("files/docs", {"folder": folder})
     path = backup.make(site.app, tmp_path / "kept", with_keys=True)
     site.create("forms/leave", {"day": "2028-01-01"})  # after it
     again = restored(path, tmp_path / "again")
     with closing(again):
+        assert again.items("files/docs/nothing") == again.items("files/docs/nothing as well") == []
         assert shown(again, ann) == before
         repeated = again.create("forms/leave", {"day": "2027-01-01", "days": 0.0}, by=ann, idempotency_key="other")
         assert not repeated.replayed

@@ -97,6 +97,17 @@ def test_everything_is_there_afterwards_at_its_version(pair: tuple[Any, Any], tm
     assert target.get("many", "00007").version == 2
 
 
+def test_empty_folders_are_there_afterwards(pair: tuple[Any, Any], tmp_path: Path) -> None:
+    source, target = pair
+    for path in ("empty", "a/also/empty"):
+        source.make_folder(path)
+    assert whole(Copy(source, target), tmp_path) == []
+    assert whole(Copy(source, target), tmp_path) == []
+    for path in ("empty", "a/also/empty"):
+        assert target.is_folder(path)
+        assert list(target.scan(path)) == []
+
+
 def test_a_damaged_record_is_named_and_the_others_are_copied(tmp_path: Path) -> None:
     source, target = opened(tmp_path, "sql", "main"), opened(tmp_path, "file", "new")
     source.commit([Insert("t", key, {"a": "x" + key}) for key in "abcd"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -294,3 +295,130 @@ def test_of_racing_moves_to_one_place_one_wins_and_nothing_is_lost(site: Site, w
     assert sorted((tree(site, "files/docs") | tree(site, f"files/{where}")).values()) == [
         f"files/docs/{number}".encode() for number in range(8)
     ]
+
+
+class Shelf:
+    """What shares hold, as a model: files with their bytes, and folders that were made or came with what was in them."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+        self.folders = {"docs", "more", "disk"}
+
+    def is_folder(self, path: str) -> bool:
+        return path in self.folders or any(one.startswith(f"{path}/") for one in (*self.files, *self.folders))
+
+    def below(self, path: str) -> tuple[list[str], list[str]]:
+        """The files and folders in a folder."""
+        inside = f"{path}/"
+        files = [one for one in self.files if one.startswith(inside)]
+        parents = {one[: len(inside) + at] for one in (*files, *self.folders) if one.startswith(inside)
+                   for at, letter in enumerate(f"{one[len(inside):]}/") if letter == "/"}  # fmt: skip
+        return files, sorted(one for one in parents if one not in self.files)
+
+    def put(self, path: str, data: bytes) -> bool:
+        parts = path.split("/")
+        if self.is_folder(path) or any("/".join(parts[:n]) in self.files for n in range(1, len(parts))):
+            return False
+        self.files[path] = data
+        return True
+
+    def make(self, path: str) -> bool:
+        parent = path.rpartition("/")[0]
+        if path in self.files or self.is_folder(path) or not self.is_folder(parent):
+            return False
+        self.folders.add(path)
+        return True
+
+    def transfer(self, source: str, target: str, moves: bool, overwrite: bool) -> bool:
+        within = source.partition("/")[0] == target.partition("/")[0]
+        if within and (f"{target}/".startswith(f"{source}/") or f"{source}/".startswith(f"{target}/")):
+            return False
+        above = target.split("/")
+        if any("/".join(above[:n]) in self.files for n in range(1, len(above))):
+            return False
+        if source in self.files:
+            if self.is_folder(target) or (target in self.files and not overwrite):
+                return False
+            self.files[target] = self.files[source]
+            if moves:
+                del self.files[source]
+            return True
+        if not self.is_folder(source) or target in self.files or (self.is_folder(target) and not overwrite):
+            return False
+        files, folders = self.below(source)
+        there = {one: target + one.removeprefix(source) for one in (*files, *folders)}
+        if any(self.is_folder(there[one]) for one in files) or any(there[one] in self.files for one in folders):
+            return False
+        self.files |= {there[one]: self.files[one] for one in files}
+        self.folders |= {target, *(there[one] for one in folders)}
+        if moves:
+            self.remove(source)
+        return True
+
+    def remove(self, path: str) -> bool:
+        if path in self.files:
+            del self.files[path]
+            return True
+        if not self.is_folder(path):
+            return False
+        files, _ = self.below(path)
+        for one in files:
+            del self.files[one]
+        self.folders = {one for one in self.folders if one != path and not one.startswith(f"{path}/")}
+        return True
+
+    def whole(self) -> dict[str, Any]:
+        found: dict[str, Any] = {f"files/{path}": data for path, data in self.files.items()}
+        for share in ("docs", "more", "disk"):
+            found |= {f"files/{path}": None for path in self.below(share)[1]}
+        return found
+
+
+PATHS = ["a", "b", "a/b", "a/c", "b/a", "b/a/c", "d/e/f", "d/e"]
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_random_operations_do_what_the_model_does(site: Site, seed: int) -> None:
+    chance, shelf, refused = random.Random(seed), Shelf(), 0
+    shares = ["docs", "more", "disk"]
+    place = lambda: f"{chance.choice(shares)}/{chance.choice(PATHS)}"  # noqa: E731
+    for number in range(120):
+        source, target, overwrite = place(), place(), chance.random() < 0.4
+        verb = chance.choice(["put", "put", "move", "move", "copy", "copy", "folder", "delete"])
+        if verb == "folder" and not (makes_folders(site) or source.startswith("disk")):
+            continue
+        before = Shelf()
+        before.files, before.folders = dict(shelf.files), set(shelf.folders)
+        try:
+            match verb:
+                case "put":
+                    wanted = shelf.put(source, b"%d" % number)
+                    site.put(f"files/{source}", body=b"%d" % number)
+                case "folder":
+                    wanted = shelf.make(source)
+                    folder, _, name = source.rpartition("/")
+                    site.create(f"files/{folder}", {"folder": name})
+                case "delete":
+                    wanted = shelf.remove(source)
+                    site.delete(f"files/{source}", params={"_tree": "1"})
+                case _:
+                    wanted = shelf.transfer(source, target, verb == "move", overwrite)
+                    site.create(f"files/{source}", {verb: f"files/{target}", "overwrite": overwrite})
+        except (Conflict, NotFound, Unsupported):
+            refused += 1
+            assert not wanted, (number, verb, source, target, overwrite)
+        else:
+            assert wanted, (number, verb, source, target, overwrite)
+        found: dict[str, Any] = {}
+        for share in shares:
+            found |= tree(site, f"files/{share}")
+        kept = shelf.whole()
+        if makes_folders(site):  # a folder that nobody made by itself may go with its last file
+            for path in [one for one, data in kept.items() if data is None and one not in found]:
+                del kept[path]
+        assert {one: data for one, data in found.items() if data is not None} == {
+            one: data for one, data in kept.items() if data is not None
+        }, (number, verb, source, target, overwrite)
+        made = {f"files/{one}" for one in shelf.folders if "/" in one}
+        assert not makes_folders(site) or made <= {*found}, (number, verb, source, target, overwrite)
+    assert 20 < refused < 100

@@ -1300,6 +1300,62 @@ def test_move_keeps_the_bytes_and_the_etag_and_never_overwrites(blobs: Any) -> N
     assert everything(blobs.read("c/d")) == b"1"
 
 
+def test_a_copy_has_the_bytes_and_never_overwrites(blobs: Any) -> None:
+    data = random.Random(7).randbytes(5_000_001)
+    blob = blobs.write("a", [data])
+    blobs.write("b/c", [b""])
+    for target, there in (("b/c", app.Conflict), ("b", app.Conflict), ("a", app.Conflict), ("a/b", app.Conflict)):
+        with pytest.raises(there):
+            blobs.copy("a", target)
+    with pytest.raises(app.NotFound):
+        blobs.copy("none", "new")
+    made = blobs.copy("a", "x/y/z")
+    assert (made.path, made.size_bytes) == ("x/y/z", len(data))
+    assert blobs.stat("x/y/z") == made
+    if blobs.keeps_times:
+        assert int(made.modified_at) == int(blob.modified_at)
+    empty = blobs.copy("b/c", "b/d")
+    assert (empty.size_bytes, everything(blobs.read("b/d"))) == (0, b"")
+    blobs.remove("a")
+    blobs.write("x/y/z", [b"other"], if_match=made.etag)
+    assert everything(blobs.read("x/y/z")) == b"other"
+    again = blobs.copy("x/y/z", "a")
+    assert everything(blobs.read("a")) == b"other"
+    assert again.etag != blob.etag
+
+
+def test_of_racing_copies_to_one_path_one_wins(blobs: Any) -> None:
+    for number in range(6):
+        blobs.write(f"from/{number}", [b"%d" % number])
+    doors = [blobs, *(blobs.again() for _ in range(5))]
+
+    def copy(number: int) -> bool:
+        try:
+            doors[number].copy(f"from/{number}", "to")
+        except app.Conflict:
+            return False
+        return True
+
+    with ThreadPoolExecutor(6) as threads:
+        won = list(threads.map(copy, range(6)))
+    assert sum(won) == 1
+    assert everything(blobs.read("to")) == b"%d" % won.index(True)
+
+
+def test_a_time_is_kept_where_the_provider_says_so_and_etags_differ_all_the_same(blobs: Any) -> None:
+    at, etags = 1_000_000_000.125, set()
+    for data in (b"one", b"two", b"six"):
+        staged = blobs.stage([data], "a")._replace(modified_at=at)
+        blob = blobs.publish(staged, "a")
+        assert blobs.stat("a") == blob
+        assert (abs(blob.modified_at - at) < 0.001) is blobs.keeps_times
+        etags.add(blob.etag)
+        blobs.remove("a")
+    assert len(etags) == 3 or not blobs.keeps_times
+    blobs.write("a", [b"now"])
+    assert abs(blobs.stat("a").modified_at - time.time()) < 3600
+
+
 def test_a_reader_of_a_replaced_or_removed_blob_goes_on_to_its_end(blobs: Any) -> None:
     data = random.Random(2).randbytes(3_000_000)
     blobs.write("a", [data])
