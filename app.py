@@ -2048,12 +2048,11 @@ class Remove(NamedTuple):
 
 
 class Act(NamedTuple):
-    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards.
-    `told` is what its audit entries say, in which run() notes what it came to."""
+    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards."""
 
     run: Callable[[], Blob | None]
     places: Sequence[tuple[Blobs, str, int]]
-    told: Mapping[str, Json] = MappingProxyType({})
+    told: Mapping[str, Json] = MappingProxyType({})  # what its audit entries say, to which run() may add
 
 
 BlobStep: TypeAlias = Publish | Remove | Act
