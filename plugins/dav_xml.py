@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
-from xml.sax.saxutils import escape, quoteattr
 
 from app import BadRequest, Exchange, TooLarge
 
@@ -163,7 +163,7 @@ def _opened(name: str) -> tuple[str, str]:
     if name.startswith(DAV):
         return "D:" + name.removeprefix(DAV), ""
     space, closed, local = name.removeprefix("{").rpartition("}")
-    return ("N:" + local, f" xmlns:N={quoteattr(space)}") if closed else (name, "")
+    return ("N:" + local, f' xmlns:N="{escape(space)}"') if closed else (name, "")
 
 
 def empty(name: str) -> str:
@@ -183,7 +183,7 @@ def plain(words: str) -> str:
     allowed = "".join(
         c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd" for c in words
     )
-    return escape(allowed)
+    return escape(allowed, quote=False)
 
 
 def _status(status: int) -> str:

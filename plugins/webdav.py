@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
-from email.utils import formatdate
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from urllib.parse import quote, urlsplit
@@ -245,13 +244,13 @@ class Unmet(AppError):
 # ==== 2. PROPERTIES ==============================================================================================
 # What is known of files and folders, and what clients noted at them.
 # uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:locks plugin:media_types
-# defines: LIVE activelock Finder propfind proppatch require
+#       plugin:quota
+# defines: LIVE ON_REQUEST activelock Finder propfind proppatch require
 
 _LOCKS = "".join(
     f"<D:lockentry><D:lockscope><D:{scope}/></D:lockscope><D:locktype><D:write/></D:locktype></D:lockentry>"
     for scope in ("exclusive", "shared")
 )
-_ON_REQUEST = ("quota-available-bytes", "quota-used-bytes")  # not among all properties (RFC 4331 section 2)
 
 
 def _length(finder: Finder, node: Node) -> str | None:
@@ -267,6 +266,8 @@ def _etag(finder: Finder, node: Node) -> str | None:
 
 
 def _modified(finder: Finder, node: Node) -> str | None:
+    from email.utils import formatdate
+
     return None if node.modified_at is None else formatdate(int(node.modified_at), usegmt=True)
 
 
@@ -289,6 +290,11 @@ LIVE: Mapping[str, Callable[[Finder, Node], str | None]] = {
     }.items()
 }  # fmt: skip
 
+ON_REQUEST: Mapping[str, Callable[[Finder, Node], str | None]] = {  # not among all properties (RFC 4331 section 2)
+    dav_xml.DAV + "quota-available-bytes": lambda finder, node: finder.quota(node)[1],
+    dav_xml.DAV + "quota-used-bytes": lambda finder, node: finder.quota(node)[0],
+}
+
 
 def activelock(call: Call, lock: locks.Lock) -> str:
     """A lock as XML. Its root is told as the place where the caller would find it."""
@@ -310,7 +316,8 @@ class Finder:
     def __init__(self, call: Call, wanted: dav_xml.Wanted) -> None:
         self.call, self.wanted = call, wanted
         names = wanted.names
-        self.is_plain = names is not None and all(name in LIVE for name in names)  # no dead property is wanted
+        self._made = {**LIVE, **ON_REQUEST}
+        self.is_plain = names is not None and all(name in self._made for name in names)  # no dead property is wanted
         self._locks: dict[str, list[locks.Lock]] = {}  # by share
         self._stored: dict[Place, tuple[app.Blobs, str]] = {}  # of folders
         self._dead: tuple[Place | None, dict[str, dict[str, str]]] = None, {}  # of what is in the folder that was asked last
@@ -326,7 +333,7 @@ class Finder:
             return dav_xml.response(href, dav_xml.propstats({200: [*live, *map(dav_xml.empty, dead)]}))
         found, missing = [], []
         for name in names if names is not None else dict.fromkeys([*LIVE, *dead, *self.wanted.include]):
-            value = LIVE[name](self, node) if name in LIVE else None
+            value = self._made[name](self, node) if name in self._made else None
             if value is not None:
                 found.append(dav_xml.element(name, value))
             elif name in dead:
@@ -357,6 +364,14 @@ class Finder:
         if self._dead[0] != folder:
             self._dead = folder, dav_properties.in_folder(self.call.site.state, blobs.name, path.rpartition("/")[0])
         return self._dead[1].get(path, {})
+
+    def quota(self, node: Node) -> tuple[str | None, str | None]:
+        """Bytes that the files of a share with a quota have, and that there is room for; None if that is not known."""
+        if not node.is_folder or not node.place.share:
+            return None, None
+        share = self.call.share(node.place)
+        left = plugin("quota").room(share)
+        return (None, None) if left is None else (str(plugin("quota").usage(share).used_bytes), str(left))
 
     def lockdiscovery(self, node: Node) -> str:
         share = node.place.share
@@ -442,7 +457,7 @@ def proppatch(call: Call) -> Answer:
 def _patched(call: Call, place: tuple[str, str], patches: Sequence[dav_xml.Patch]) -> dict[int, list[str]]:
     """The names of properties by what became of them."""
     names = list(dict.fromkeys(one.name for one in patches))
-    known = {*LIVE, *(dav_xml.DAV + name for name in _ON_REQUEST)}
+    known = {*LIVE, *ON_REQUEST}
     if protected := [name for name in names if name in known]:
         others = [name for name in names if name not in known]
         return {403: protected, 424: others} if others else {403: protected}
@@ -494,9 +509,11 @@ def _done(headers: list[tuple[str, str]], *, is_new: bool) -> Answer:
 
 
 def _need_parent(call: Call, place: Place) -> None:
-    """Raises Conflict unless the folder is there in which something is to be made. Whoever may not see it is trusted."""
-    parent = place.parent
-    if not parent.parts or not call.caller.may(Action.READ, call.address(parent)):
+    """Raises Conflict unless the folder is there in which something is to be made. Whoever may not see it is trusted, and
+    so is a provider that cannot make folders."""
+    parent, blobs = place.parent, call.share(place).blobs
+    is_seen = blobs.lists and blobs.makes_folders and call.caller.may(Action.READ, call.address(parent))
+    if not parent.parts or not is_seen:
         return
     node = call.node(parent)
     if node is None or not node.is_folder:

@@ -289,6 +289,14 @@ class Site:
         return reply.cookie
 
 
+def of_app(opened: app.App) -> Site:
+    """The same client for an App that is open already."""
+    made = Site.__new__(Site)
+    made.folder, made.prefix, made.app = opened.config.folder, opened.config.site.prefix, opened
+    made.runner = app.HttpRunner(opened.config, opened)
+    return made
+
+
 def action(page: Reply, kind: str = "form") -> str:
     """The address that a page's main form is sent to."""
     found = re.search(rf'<form class="{kind}"[^>]*action="([^"]*)"', page.text)

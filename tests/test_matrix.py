@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import aws_server
+import http_client
 import http_services
 import postgres_server
 import pytest
@@ -249,6 +250,33 @@ def pages(site: Site, address: str, query: str) -> list[dict[str, Any]]:
 
 
 # ---- files
+
+
+def test_shares_are_network_drives(build: Any) -> None:
+    site = build(FILES, Blobs)
+    if site is None:
+        return
+    drive, blobs = http_client.of_app(site.app), main(site)
+
+    def status(method: str, path: str, body: bytes = b"", **headers: str) -> int:
+        own = {"Authorization": site.root, **{name.replace("_", "-"): value for name, value in headers.items()}}
+        return int(drive.ask(method, f"/dav/docs/{path}", body, own).status)
+
+    assert status("PUT", "%C3%BC.txt", b"one") == 201
+    assert status("PROPFIND", "%C3%BC.txt", Depth="0") == 207
+    assert status("PROPFIND", "", Depth="1") == (207 if blobs.lists else 501)
+    folders = blobs.lists and blobs.makes_folders
+    assert status("MKCOL", "new") == (201 if folders else 501)
+    assert status("COPY", "%C3%BC.txt", Destination="/dav/docs/new/copy") == 201
+    assert status("MOVE", "new/copy", Destination="/dav/docs/moved") == 201
+    assert site.bytes("files/docs/moved") == b"one"
+    assert status("PROPFIND", "new/copy", Depth="0") == 404
+    lock = b'<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>'
+    assert status("LOCK", "moved", lock) == 200
+    assert status("DELETE", "moved") == 423
+    if folders:
+        assert status("PUT", "new/inner/deep", b"x") == 409
+        assert status("DELETE", "new") == 204
 
 
 def test_files_are_made_read_replaced_and_deleted(build: Any) -> None:

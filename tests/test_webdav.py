@@ -16,7 +16,7 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 import pytest
-from http_client import JSON, MULTIPART, Reply, Server, Site, multipart, serving
+from http_client import JSON, MULTIPART, Reply, Server, Site, drip, multipart, serving
 
 import app
 
@@ -641,3 +641,23 @@ def test_a_folder_of_many_files_is_listed_in_pieces(server: tuple[Server, str]) 
         (folder / f"{number:05}").touch()
     reply = one.ask("PROPFIND", f"/dav/docs/{quote('many')}", b"", basic(token) | {"Depth": "1"})
     assert (reply.status, reply["Transfer-Encoding"], len(told(reply))) == (207, "chunked", 3001)
+
+
+def test_the_finder_sends_files_in_chunks(server: tuple[Server, str]) -> None:
+    one, token = server
+    own = basic(token) | {"X-Expected-Entity-Length": "10"}  # and no length
+    assert one.ask("PUT", "/dav/docs/._a.txt", drip([b"hello", b"world"]), own).status == 201
+    assert one.ask("PUT", "/dav/docs/.DS_Store", drip([]), basic(token)).status == 201
+    assert one.ask("GET", "/dav/docs/._a.txt", None, basic(token)).body == b"helloworld"
+    assert one.ask("GET", "/dav/docs/.DS_Store", None, basic(token)).body == b""
+
+
+def test_the_room_that_is_left_is_told_on_request(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text.replace('prefix = "docs/"', 'prefix = "docs/"\nquota = "1MB"'))
+    drive = Drive(site, "docs", site.token("files/**:*"))
+    drive.put("a", b"x" * 1000)
+    names = ("<D:quota-available-bytes/>", "<D:quota-used-bytes/>")
+    [found] = drive.found("", wanted(*names), "0").values()
+    assert [one.text for one in found.values()] == ["999000", "1000"]
+    assert f"{D}quota-used-bytes" not in drive.found("", "", "0")["/dav/docs/"]
+    site.close()
