@@ -6098,7 +6098,7 @@ _ENTRY = (
 
 # Plugins that answer what a parameter asks of a folder or a file, by its name. Each has read(share, request, scope, path,
 # parts), which returns a Plan: `path` is the place in the provider, `parts` are the names that lead there in the share.
-_FILE_PARTS: Mapping[str, str] = {"_zip": "zip"}
+_FILE_PARTS: Mapping[str, str] = {"_do": "file_pages", "_zip": "zip"}
 
 
 class Files(Resource):
@@ -6172,7 +6172,8 @@ class Files(Resource):
     def _page(self, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
         may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
         page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
-        return page | {"may": may, "most_bytes": self.config.max_file_bytes}
+        limits = {"most_bytes": self.config.max_file_bytes, "makes_folders": self.blobs.makes_folders}
+        return page | {"may": may, **limits}
 
     def is_folder(self, path: str) -> bool:
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""
@@ -6182,18 +6183,12 @@ class Files(Resource):
         return self.blobs.read(blob.path, start, length, if_match=blob.etag)
 
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
-        """The entries of a folder, or with `_q` what fits below it, in path order; the cursor is the last path seen."""
-        no_params(request, ("_size", "_next", "_for", "_q"))
+        """The entries of a folder, or with `_q` what fits below it: a page of them, or all."""
+        no_params(request, ("_size", "_next", "_for", "_q", "_sort", *(("_prev",) if request.page else ())))
         _check_for(request.params)
-        after, size = text_cursor(request.params.get("_next", "")), page_bounds(request.params, default=1000)
-        names, search = plugin("file_names"), request.params.get("_q", "").strip()
-        if request.whole:
-            table = Table(_ENTRY, map(self.entry, names.entries(self.blobs, path, search, after)))
-        else:
-            items, following = names.page(self.blobs, path, search, after, size)
-            table = paged(_ENTRY, map(self.entry, items), following)
+        table = cast(Table, plugin("file_lists").table(self, request, path, _ENTRY))
         table.facts |= plugin("quota").facts(self)
-        page = self._page(request, scope, parts) | {"search": search}
+        page = self._page(request, scope, parts) | {"search": request.params.get("_q", "").strip()}
         return plan_of(Response(table=table, template="files.tpl", page=page))
 
     def entry(self, item: Entry) -> Value:

@@ -373,7 +373,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "crumbs": pages.crumbs_of(exchange, pages.form_trail(exchange, page) if is_records else [(page["title"], "")]),
         "rows": rows, "several": boxes, "saved": _saved(exchange, response, asked),
         "columns": headings, "heads": asked.heads(headings, bool(boxes)), "count": _counted(table, exchange.locale.t),
-        **_pages_around(exchange, table, asked.again), **asked.view(columns),
+        **pages_around(exchange, table, asked.again), **asked.view(columns),
         **app.plugin("totals").below(exchange, response, columns),
         "script": app.plugin("list_facts").script(way, exchange, response),
         "create_href": exchange.url(page["address"], **page.get("new", {})) if may_create else "",
@@ -409,7 +409,7 @@ def _counted(table: Table, t: Words) -> str:
     return t("table.rows", n=count)
 
 
-def _pages_around(exchange: Exchange, table: Table, again: Mapping[str, str]) -> dict[str, str]:
+def pages_around(exchange: Exchange, table: Table, again: Mapping[str, str]) -> dict[str, str]:
     """Where the first page, the one before and the next one are. `_prev` has the cursors of the pages before this one, "0"
     for the first: the latest ones, since an address must not grow without end."""
     here, at = partial(exchange.url, exchange.inner), exchange.query.get("_next", "")

@@ -38,7 +38,6 @@ from app import (
     Request,
     Response,
     Route,
-    Table,
     Unauthenticated,
     Unread,
     Value,
@@ -70,18 +69,12 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY plugin:around_record plugin:catalogue plugin:cells plugin:controls
-#          plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages plugin:locale plugin:media_types
-#          plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:template_faults plugin:waiting
+#       plugin:file_pages plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages plugin:locale
+#       plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:template_faults plugin:waiting
 # defines: Again site_of submission Pages policy_of page_answer listed is_move list_state form_trail crumbs_of
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
 
-_ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
-    "image": "png jpg jpeg gif webp avif svg heic tif tiff bmp ico", "slides": "ppt pptx odp",
-    "text": "pdf txt md doc docx odt rtf html htm epub", "sheet": "csv tsv xls xlsx ods",
-    "media": "mp3 wav flac ogg m4a mp4 mov mkv webm avi", "archive": "zip gz tgz bz2 xz zst 7z rar tar",
-    "code": "py js ts css json toml yaml yml xml sql sh go rs c h java",
-}.items() for ending in endings.split()}  # fmt: skip
 _LIST_PARAM = re.compile(r"_(sort|size|next|prev|q|count|facets|columns)|[a-z]\w*")
 _DATE_SHAPES = {
     "date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "datetime-local": r"[0-9-]{10}T[0-9]{2}:[0-9]{2}(:[0-9]{2}(\.[0-9]{1,3})?)?",
@@ -275,28 +268,7 @@ class Pages:
         self, exchange: Exchange, response: Response, report: Mapping[str, Any] = MappingProxyType({})
     ) -> dict[str, Any]:
         """The page of a folder, with what became of an upload if `report` says it."""
-        parts, may, table = response.page["parts"], response.page["may"], response.table
-        share = "/".join(split_path(exchange.inner)[:2])
-        trail = [(response.page["title"], share + "/")]
-        trail += [(part, f"{share}/{quote('/'.join(parts[: i + 1]))}/") for i, part in enumerate(parts)]
-        title, folder = trail[-1]
-        page = {
-            "title": title, "note": response.page["note"], "crumbs": crumbs_of(exchange, trail),
-            "is_drop_box": table is None, "may_create": Action.CREATE in may, "may_update": Action.UPDATE in may,
-            "action": exchange.url(folder, _list=list_state(exchange)),
-            "accept": media_types.file_input_accept(response.page["accept"]), "accepted": ", ".join(response.page["accept"]),
-            "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
-            "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder),
-            "stored": (), "refused": (), "pending": (), "waiting": False,
-        }  # fmt: skip
-        if table:
-            page["search"] = search = response.page["search"]
-            page["entries"] = [_file_entry(exchange, row, may, exchange.locale, folder * bool(search)) for row in table.rows]
-            for entry in page["entries"] if response.caller.subject else ():
-                entry.share_href = "" if entry.is_folder else exchange.url("share", of=entry.address)
-            page["next_href"] = exchange.url(folder, _q=search or None, _next=table.next) if table.next else ""
-            page["count"] = "" if search or exchange.query.get("_next") else _counted_entries(table, exchange.locale.t)
-        return {**page, **report}
+        return cast(dict[str, Any], app.plugin("file_pages").shown(exchange, response, report))
 
     # -- forms and records
 
@@ -586,16 +558,6 @@ def crumbs_of(exchange: Exchange, trail: Sequence[tuple[str, str]]) -> list[Simp
     return [*links, SimpleNamespace(title=trail[-1][0], href="")]
 
 
-def _counted_entries(table: Table, t: Words) -> str:
-    """How many folders and files a listing from its beginning has, in words."""
-    rows = list(table.rows)
-    if table.next:
-        return t("files.more_entries", n=len(rows))
-    folders = sum(row["type"] == "folder" for row in rows)
-    counts = (folders, "files.folders"), (len(rows) - folders, "files.count")
-    return t("common.comma").join(t(key, n=count) for count, key in counts if count)
-
-
 def _meter_row(sample: Value, locale: Locale) -> SimpleNamespace:
     """The labels and the value of a sample, for a person; of a histogram how many and their mean."""
     labels = ", ".join(f"{name} {text}" for name, text in sample["labels"].items())
@@ -606,31 +568,11 @@ def _meter_row(sample: Value, locale: Locale) -> SimpleNamespace:
     return SimpleNamespace(labels=labels, value=value)
 
 
-def _file_entry(
-    exchange: Exchange, row: Mapping[str, Json], may: Sequence[Action], locale: Locale, below: str = ""
-) -> SimpleNamespace:
-    """A row of a listing; of what was found `below` a folder the name has the way to it."""
-    is_folder, modified, size = row["type"] == "folder", row["modified_at"] or "", ""
-    kind = "folder" if is_folder else _ICONS.get(row["name"].rpartition(".")[2].lower(), "file")
-    if row["type"] == "unreadable":
-        size = locale.t("files.unreadable")
-    elif row["size_bytes"] is not None:
-        size = locale.write_size(row["size_bytes"])
-    return SimpleNamespace(
-        name="/".join(split_path(row["address"].removeprefix(below))) if below else row["name"],
-        href=exchange.url(row["address"] + ("/" if is_folder else "")), is_folder=is_folder, kind=kind, share_href="",
-        address=row["address"],
-        size=size, modified=locale.write_date_time(modified), modified_iso=modified,
-        may_delete=row["type"] == "file" and Action.DELETE in may,
-        delete_href=exchange.url(row["address"], _method="DELETE", _list=list_state(exchange)),
-    )  # fmt: skip
-
-
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:html_forms plugin:import_files plugin:list_pages
-#          plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults plugin:unsent
-#          plugin:view_extras
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PAGES plugin:file_steps plugin:html_forms plugin:import_files
+#       plugin:list_pages plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults
+#       plugin:unsent plugin:view_extras
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200
@@ -717,14 +659,14 @@ class Html(Format):
         if response.data is None:
             name = split_path(exchange.inner)[-1] if exchange.inner.startswith("files/") else response.name
             words = t("form.deleted_name", name=name) if name else t("form.deleted")
-            return self._deleted(exchange, response.page.get("notice") or words)
+            return self.left_at(exchange, response.page.get("notice") or words)
         place = response.location or exchange.inner
         saved = t("form.saved_name", name=response.name) if response.name else t("form.saved")
         notice = response.page.get("notice") or saved
         give_notice(exchange, exchange.url(place), notice)
         return exchange.url(place, _list=urlencode(listed(exchange)) or None)
 
-    def _deleted(self, exchange: Exchange, notice: str) -> str:
+    def left_at(self, exchange: Exchange, notice: str) -> str:
         """The list that it was in, or the nearest folder that is left, which says so."""
         above, (kind, name, *path) = exchange.inner.rpartition("/")[0], split_path(exchange.inner)[:-1]
         if kind == "files":
@@ -795,6 +737,8 @@ class Html(Format):
         if exchange.query.get("_resume") and (is_form or (resource.startswith("files/") and method is None)):
             return unsent.Drafts(exchange, self.pages).resume(resource, path)
         if resource.startswith("files/") and method is None:
+            if "_do" in exchange.query:
+                return cast(Answer, app.plugin("file_steps").submitted(exchange, self, resource, path))
             return self._upload(exchange, resource, path)
         try:
             return work()
@@ -802,7 +746,7 @@ class Html(Format):
             deletes = method == "DELETE"
             may_be_gone = deletes and path and isinstance(error, NotFound | PreconditionFailed)
             if may_be_gone and not self._is_left(exchange, resource, path):  # pressed twice, or somebody was faster
-                return see_other(self._deleted(exchange, exchange.locale.t("form.deleted_already")))
+                return see_other(self.left_at(exchange, exchange.locale.t("form.deleted_already")))
             if deletes or not is_form:
                 raise
             if isinstance(error, Unauthenticated) and exchange.by_cookie:

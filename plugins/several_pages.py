@@ -77,7 +77,7 @@ class Boxes:
         return SimpleNamespace(
             action=_action(self._exchange, self._form, self._at), may_move=self.may_move, may_delete=self.may_delete,
             all=self._all, count=self._all.count(" ") + 1,
-            kinds=[kind for kind in KINDS if kind in self._exchange.door.formats],
+            kinds=[kind for kind in KINDS if kind in self._exchange.door.formats], others=(),
         )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def _page(exchange: Exchange, form: Form, scope: Scope, title: str, shown: Mappi
     trail = [(form.title, leads), *([(listing, form.records_at)] if leads != form.records_at else []), (title, "")]
     page = {
         "crumbs": pages.crumbs_of(exchange, trail), "back_href": _list_href(exchange, form), "back": listing,
-        "form_title": form.title, **shown,
+        "form_title": form.title, "conflicts": (), **shown,
     }  # fmt: skip
     body = pages.pages_of(exchange).render(exchange, "several.tpl", title, page, caller=scope.caller)
     return pages.page_answer(status, body)

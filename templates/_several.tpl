@@ -6,6 +6,9 @@
 % if bar.may_move:
   <button class="button small" name="do" value="move">{{t("several.move")}}</button>
 % end
+% for what, words in bar.others:
+  <button class="button small" name="do" value="{{what}}">{{words}}</button>
+% end
 % if bar.may_delete:
   <button class="button small danger" name="do" value="delete">{{t("several.delete")}}</button>
 % end

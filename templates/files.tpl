@@ -1,10 +1,26 @@
 % rebase('layout.tpl')
-% may_act = any([entry.may_delete or entry.share_href for entry in page.entries])
 <div class="head"><div><h1><bdi>{{page.title}}</bdi></h1>
 % if page.note:
   <p class="note">{{page.note}}</p>
 % end
-</div></div>
+</div>
+% if page.folder_action or page.tools:
+  <div class="tools">
+%   for href, words in page.tools:
+    <a class="button" href="{{href}}">{{words}}</a>
+%   end
+%   if page.folder_action:
+    <details class="confirm" name="confirm"><summary class="button">{{t("files.folder")}}</summary>
+      <form class="panel" method="post" action="{{page.folder_action}}">
+%     include('_token.tpl')
+        <div class="field"><label for="new-folder">{{t("files.folder_name")}}</label><input type="text" id="new-folder" name="name" required maxlength="255" autocomplete="off" dir="auto"></div>
+        <button class="button solid">{{t("files.folder_make")}}</button>
+      </form>
+    </details>
+%   end
+  </div>
+% end
+</div>
 % include('_uploaded.tpl')
 % if page.may_create and not page.search:
 <form class="upload" method="post" action="{{page.action}}" enctype="multipart/form-data" data-drop>
@@ -36,33 +52,65 @@
 </form>
 % end
 % if page.entries:
-<table class="listing">
-  <caption class="visually-hidden">{{t("files.caption", folder=page.title)}}</caption>
-  <thead><tr><th scope="col">{{t("files.name")}}</th><th scope="col" class="num">{{t("files.size")}}</th><th scope="col">{{t("files.modified")}}</th>
-%   if may_act:
-    <th scope="col"><span class="visually-hidden">{{t("files.actions")}}</span></th>
+%   if page.several:
+%     include('_several.tpl', bar=page.several)
 %   end
+%   if any(head.href for head in page.heads):
+<p class="sorts"><span>{{t("table.order")}}</span>
+%     for head in page.heads:
+  <a href="{{head.href}}"{{!' aria-current="true"' if head.sorted else ""}}>{{head.title}}<span class="way" aria-hidden="true">{{{"ascending": " ↑", "descending": " ↓"}.get(head.sorted, "")}}</span></a>
+%     end
+</p>
+%   end
+<table class="listing{{" ticked" if page.several else ""}}">
+  <caption class="visually-hidden">{{t("files.caption", folder=page.title)}}</caption>
+  <thead><tr>
+%   if page.several:
+    <th class="tick" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
+%   end
+%   for head in page.heads:
+    <th scope="col"{{!' class="num"' if head.name == "size_bytes" else ""}}{{!f' aria-sort="{head.sorted}"' if head.sorted else ""}}>\\
+%     if head.href:
+<a href="{{head.href}}">{{head.title}}</a>\\
+%     else:
+{{head.title}}\\
+%     end
+</th>
+%   end
+    <th scope="col"><span class="visually-hidden">{{t("files.actions")}}</span></th>
   </tr></thead>
   <tbody>
 %   for entry in page.entries:
     <tr>
-      <th scope="row"><a href="{{entry.href}}"><svg class="icon {{entry.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{entry.kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{t("files.is_folder") if entry.is_folder else ""}}</span></a></th>
+%     if page.several:
+      <td class="tick">\\
+%       if entry.box:
+<input type="checkbox" name="id" form="several" value="{{entry.box}}" aria-label="{{entry.name}}">\\
+%       end
+</td>
+%     end
+      <th scope="row">\\
+%     if entry.is_seen:
+<a href="{{entry.href}}"><svg class="icon {{entry.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{entry.kind}}"/></svg><bdi>{{entry.name}}</bdi><span class="visually-hidden">{{t("files.is_folder") if entry.is_folder else ""}}</span></a>\\
+%     else:
+<span class="unseen"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#file"/></svg><bdi>{{entry.name}}</bdi></span>\\
+%     end
+</th>
       <td class="num">{{entry.size}}</td>
       <td class="when">\\
 %       if entry.modified_iso:
 <time datetime="{{entry.modified_iso}}">{{entry.modified}}</time>\\
 %       end
 </td>
-%     if may_act:
-      <td class="act">
-%       if entry.share_href:
-        <a class="button share" href="{{entry.share_href}}" aria-label="{{t("links.share", name=entry.name)}}"><svg class="icon" aria-hidden="true"><use href="{{static('icon.svg')}}#share"/></svg></a>
+      <td class="act">\\
+%     if entry.menu:
+<details class="confirm menu-of" name="confirm"><summary class="button" aria-label="{{t("files.menu", name=entry.name)}}"><span aria-hidden="true">⋯</span></summary><ul class="panel">
+%       for what, href, words in entry.menu:
+        <li><a class="{{what}}" href="{{href}}">{{words}}</a></li>
 %       end
-%       if entry.may_delete:
-%         include('_delete.tpl', action=entry.delete_href, what=entry.name)
-%       end
-      </td>
+      </ul></details>\\
 %     end
+</td>
     </tr>
 %   end
   </tbody>
@@ -79,9 +127,9 @@
 %   end
 </div>
 % end
-% if page.count:
-<div class="under"><p class="count">{{page.count}}</p></div>
+% if page.note_of_order:
+<p class="note">{{page.note_of_order}}</p>
 % end
-% if page.next_href:
-<nav class="pager" aria-label="{{t("table.pages")}}"><a class="button" href="{{page.next_href}}" rel="next">{{t("files.more")}}</a></nav>
+% if page.entries:
+%   include('_under.tpl')
 % end

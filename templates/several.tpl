@@ -5,6 +5,10 @@
 %   if page.done:
 <p class="notice good" role="status">{{page.done}}</p>
 %   end
+%   if page.conflicts:
+%     include('_clashes.tpl')
+%   end
+%   if page.left:
 <div class="scroll" role="region" aria-labelledby="left" tabindex="0">
 <table class="data wrapped">
   <caption id="left">{{t("several.left")}}</caption>
@@ -22,6 +26,7 @@
   </tbody>
 </table>
 </div>
+%   end
 % else:
 %   if page.gone:
 <p class="notice" role="status">{{t("several.gone_before", n=page.gone)}}</p>

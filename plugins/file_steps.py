@@ -1,0 +1,388 @@
+"""What the forms of a folder's page do: a new folder, another name, and moving, copying, taking along and deleting entries,
+one or several at once, with one report."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from urllib.parse import quote, unquote
+
+import app
+from app import (
+    Action,
+    Answer,
+    AppError,
+    BadRequest,
+    Caller,
+    Conditions,
+    Conflict,
+    Exchange,
+    Exists,
+    Files,
+    Forbidden,
+    NotFound,
+    Request,
+    Response,
+    Unauthenticated,
+    Unavailable,
+    check_path,
+    see_other,
+)
+
+if TYPE_CHECKING:
+    from plugins import file_pages, file_targets, file_trees, html_forms, pages, uploads
+    from plugins.file_pages import One
+    from plugins.file_targets import Target
+else:
+    file_pages, file_targets, file_trees = (app.plugin(f"file_{name}") for name in ("pages", "targets", "trees"))
+    html_forms, pages, uploads = app.plugin("html_forms"), app.plugin("pages"), app.plugin("uploads")
+    One, Target = file_pages.One, file_targets.Target
+
+# ==== 1. WORK ====================================================================================================
+# Each entry is a request of its own as the same caller: its rules, its audit entry, all of it or nothing. Another one that
+# fails keeps none from being done.
+# uses: ERRORS VALUES RUNNERS plugin:file_pages plugin:file_targets plugin:pages plugin:uploads
+# defines: MOST MOVE COPY DELETE ZIP Chosen Work Outcome run
+
+MOST = 1000  # entries of one request, as many as a page has
+MOVE, COPY, DELETE, ZIP = "move", "copy", "delete", "zip"
+_MOST_S = 20.0  # after which no further entry is begun
+_MOST_BESIDE = 100  # names that are tried for an entry that is to be kept beside another one
+
+
+class Chosen(NamedTuple):
+    """An entry whose box was ticked; `etag` is of the file that was seen, "" if any will do."""
+
+    name: str
+    etag: str = ""
+
+    @property
+    def box(self) -> str:
+        return quote(self.name, safe="") + (f"?{quote(self.etag, safe='')}" if self.etag else "")
+
+
+class Work(NamedTuple):
+    """What somebody is about to do with entries of a folder. `target` is where they go; None as long as that is open."""
+
+    exchange: Exchange
+    caller: Caller
+    folder: One
+    what: str
+    chosen: Sequence[Chosen]
+    target: Target | None = None
+    base: Request | None = None  # as which it is done; None as long as it is only asked for
+    clash: str = ""  # what is to be done where a name is taken: "replace", "both", or "" to ask
+
+    @property
+    def t(self) -> Any:
+        return self.exchange.locale.t
+
+    @property
+    def back_href(self) -> str:
+        return self.exchange.url(self.folder.address + "/", **pages.listed(self.exchange))
+
+    def address(self, name: str) -> str:
+        return str(One(self.folder.share, (*self.folder.parts, name)).address)
+
+
+class Outcome(NamedTuple):
+    """What became of an entry: done, or why not."""
+
+    one: Chosen
+    error: AppError | None = None
+
+
+def run(work: Work) -> list[Outcome]:
+    """Do it to each entry in turn. A repeat with the same key of the request does none of them twice."""
+    host, outcomes, until, away = work.exchange.door.host, list[Outcome](), time.monotonic() + _MOST_S, None
+    for one in work.chosen:
+        if away or time.monotonic() > until:
+            outcomes.append(Outcome(one, away or Unavailable("there was no time left for it: choose it again")))
+            continue
+        try:
+            _do(work, one, host.handle)
+            outcomes.append(Outcome(one))
+        except Unauthenticated:
+            raise
+        except AppError as error:
+            outcomes.append(Outcome(one, error))
+            away = error if isinstance(error, Unavailable) else None  # what is away is not waited for a thousand times
+    return outcomes
+
+
+def _do(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
+    base, path = cast(Request, work.base), (*work.folder.parts, one.name)
+    digest = hashlib.sha256(f"{one.name} {work.clash}".encode()).hexdigest()[:16]
+    request = base._replace(path=path, idempotency_key=f"{base.idempotency_key} {digest}" if base.idempotency_key else "")
+    if work.what == DELETE:
+        conditions = Conditions((one.etag,)) if one.etag else Conditions()
+        handle(request._replace(action=Action.DELETE, params={"_tree": "1"}, conditions=conditions))
+        return
+    target = cast(Target, work.target)
+    is_here = (target.share.name, target.parts) == (work.folder.share.name, work.folder.parts)
+    beside = work.clash == "both" or (is_here and work.what == COPY)
+    for number in range(1, _MOST_BESIDE if beside else 2):
+        place = Target(target.share, (*target.parts, uploads.numbered(one.name, number)))
+        if is_here and number == 1 and beside:
+            continue  # that is the entry itself
+        data = {work.what: place.address, **({"overwrite": True} if work.clash == "replace" else {})}
+        key = request.idempotency_key and f"{request.idempotency_key} {number}"
+        try:
+            handle(request._replace(data=data, idempotency_key=key))
+            return
+        except Exists:
+            if not beside:
+                raise
+    raise Conflict(f"{one.name} and a hundred names like it exist there")
+
+
+# ==== 2. SUBMITTED ===============================================================================================
+# What a page sends: to the folder, with _do in its address.
+# uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
+#       plugin:pages
+# defines: submitted begun
+
+_MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
+
+
+def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str]) -> Answer:
+    """The answer to a form of a folder's page. `html` is the Html that it came to."""
+    form = html_forms.read_form(exchange, _MOST_BYTES)
+    exchange.door.check_token(exchange, form.text("_token"))
+    parts, host = tuple(part for part in path if part), exchange.door.host
+    base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None)
+    asked = base._replace(
+        action=Action.READ, path=(*parts, ""), params={"_size": "1"}, page=True, idempotency_key="",
+        conditions=Conditions(),
+    )  # fmt: skip
+    try:
+        listing = host.handle(asked)
+    except NotFound:
+        return see_other(html.left_at(exchange, exchange.locale.t("files.folder_gone")))
+    caller, exchange.subject = listing.caller, listing.caller.subject
+    caller.require(Action.READ, asked.address)
+    share = cast(Files, pages.site_of(exchange).resources[resource])
+    folder, what = One(share, parts), exchange.query["_do"]
+    if what in ("folder", "rename"):
+        return _named(exchange, caller, folder, what, form, base)
+    if what != "several":
+        raise BadRequest(f"_do is {what[:100]!r}, which no form of this page sends")
+    work = Work(exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"))
+    return _gone_on(work, html, form)
+
+
+def _chosen(form: html_forms.SentForm) -> list[Chosen]:
+    """The entries whose boxes were ticked, each once."""
+    found: dict[str, Chosen] = {}
+    texts = [one for one in form.fields.get("id", ()) if isinstance(one, str)]
+    for box in (part for text in texts for part in text.split()):
+        name, _, etag = (unquote(one) for one in box.partition("?"))
+        if not name:
+            raise BadRequest("a ticked entry is not from a page of this site: open the folder again")
+        check_path([name])
+        found.setdefault(name, Chosen(name, etag))
+    if len(found) > MOST:
+        raise BadRequest(f"at most {MOST:,} entries are taken at once, and these are {len(found):,}")
+    return list(found.values())
+
+
+def _named(exchange: Exchange, caller: Caller, folder: One, what: str, form: html_forms.SentForm, base: Request) -> Answer:
+    """A new folder is made, or an entry gets another name; if not, the page asks again and says why."""
+    t, typed, name = exchange.locale.t, form.text("name").strip(), ""
+    one, data, notice = folder, {"folder": typed}, t("files.folder_made", name=typed)
+    if what == "rename":
+        name = unquote(form.text("id"))
+        place = One(folder.share, (*folder.parts, name))
+        one = place._replace(blob=None)
+        base = base._replace(path=place.parts)
+        data = {"move": One(folder.share, (*folder.parts, typed)).address}
+        notice = t("files.renamed", name=name, new=typed)
+    back = exchange.url(folder.address + "/", **pages.listed(exchange))
+    if typed == name and typed:
+        return see_other(back)
+    try:
+        check_path([typed])
+        exchange.door.host.handle(base._replace(data=data))
+    except (Unauthenticated, Forbidden):
+        raise
+    except AppError as error:
+        return file_pages.ask_name(one, exchange, caller, what, typed, error)
+    pages.give_notice(exchange, exchange.url(folder.address + "/"), notice)
+    return see_other(back)
+
+
+def begun(one: One, exchange: Exchange, caller: Caller, what: str) -> Answer:
+    """The first page of moving, copying or deleting one entry."""
+    caller.require(Action.READ if what == COPY else Action.DELETE, one.address + ("" if one.blob else "/x"))
+    folder = One(one.share, one.parts[:-1])
+    work = Work(exchange, caller, folder, what, [Chosen(one.parts[-1])])
+    return _asked_to_delete(work) if what == DELETE else _asked_where(work, Target(folder.share, folder.parts))
+
+
+def _gone_on(work: Work, html: Any, form: html_forms.SentForm) -> Answer:
+    """The next step of what is done with several entries."""
+    exchange = work.exchange
+    if work.what not in (MOVE, COPY, DELETE, ZIP) or work.clash not in ("", "replace", "both", "skip"):
+        raise BadRequest("do must be move, copy, delete or zip")
+    if not work.chosen:
+        pages.give_notice(exchange, exchange.url(work.folder.address + "/"), work.t("several.none"))
+        return see_other(work.back_href)
+    if work.what == DELETE:
+        return _told(work, html, run(work)) if form.text("sure") else _asked_to_delete(work)
+    if "to" in form.fields:
+        target = file_targets.target_at(exchange, work.caller, form.text("to"))
+        if target is None:
+            return _asked_where(work, None, error=work.t("files.no_target"))
+        work = work._replace(target=target)
+        return _told(work, html, run(work))
+    here = Target(work.folder.share, work.folder.parts)
+    at = file_targets.target_at(exchange, work.caller, form.text("at")) if "at" in form.fields else here
+    return _asked_where(work, at)
+
+
+# ==== 3. QUESTIONS ===============================================================================================
+# Deleting is asked for once more, with what goes; moving and copying ask where to.
+# uses: RUNNERS WORK plugin:file_pages plugin:file_targets plugin:file_trees plugin:pages
+# defines:
+
+_MOST_COUNTED = 10_000  # files and folders, for the question
+_DAY_S = 86_400
+
+
+def _page(work: Work, template: str, title: str, shown: dict[str, Any], status: int = 200) -> Answer:
+    exchange, folder = work.exchange, work.folder
+    name = folder.parts[-1] if folder.parts else file_pages.title_of(exchange, folder.share)
+    page = {
+        "crumbs": file_pages.crumbs(folder, exchange, title), "back_href": work.back_href, "back": name,
+        "form_title": name, "what": work.what, "action": file_pages.action(exchange, folder.address + "/", "several"),
+        "conflicts": (), **shown,
+    }  # fmt: skip
+    body = pages.pages_of(exchange).render(exchange, template, title, page, caller=work.caller)
+    return pages.page_answer(status, body)
+
+
+def _seen(work: Work) -> tuple[list[tuple[Chosen, One]], int]:
+    """The entries that are there, and how many are gone."""
+    share, found = work.folder.share, []
+    for one in work.chosen:
+        parts = (*work.folder.parts, one.name)
+        path = share.place("/".join(parts))
+        blob = share.blobs.stat(path)
+        if blob or share.is_folder(path):
+            found.append((one, One(share, parts, blob)))
+    return found, len(work.chosen) - len(found)
+
+
+def _lines(work: Work, seen: Sequence[tuple[Chosen, One]], *, dated: bool = False) -> list[SimpleNamespace]:
+    """A line for each entry, with its box; with what says which file was seen, if it is to be `dated`."""
+    found = []
+    for one, place in seen:
+        is_folder = place.blob is None
+        box = one._replace(etag=place.blob.etag if place.blob and dated else "").box
+        size = "" if place.blob is None else work.exchange.locale.write_size(place.blob.size_bytes)
+        kind = file_pages.kind_of(one.name, is_folder=is_folder)
+        found.append(SimpleNamespace(value=box, called=one.name, size=size, kind=kind, is_folder=is_folder))
+    return found
+
+
+def _asked_to_delete(work: Work) -> Answer:
+    """The page that names them, with how much goes."""
+    seen, gone = _seen(work)
+    total, kept, more = [0, 0, 0], 0, False
+    for _, place in seen:
+        if place.blob:
+            total[0] += 1
+            total[2] += place.blob.size_bytes
+            continue
+        room = max(_MOST_COUNTED - total[0] - total[1], 0)
+        found = file_trees.counted(place.share, place.parts, work.caller, room)
+        total = [total[0] + found.files, total[1] + found.folders + 1, total[2] + found.size_bytes]
+        kept, more = kept + found.kept, more or found.more
+    goes = SimpleNamespace(files=total[0], folders=total[1], size_bytes=total[2], more=more)
+    days = work.folder.share.config.trash_s // _DAY_S
+    name = seen[0][0].name if len(seen) == 1 else ""
+    title = work.t("files.delete_one", name=name) if name else work.t("files.delete_title", n=len(seen))
+    shown = {
+        "gone": gone, "rows": _lines(work, seen, dated=True), "kept": kept,
+        "goes": file_pages.amount(work.exchange, goes) if seen else "",
+        "note": work.t("files.trash_note", n=days) if days else work.t("files.delete_note"),
+    }  # fmt: skip
+    return _page(work, "file_delete.tpl", title, shown)
+
+
+def _asked_where(work: Work, at: Target | None, error: str = "") -> Answer:
+    """The page on which one walks to the folder that they are to go to."""
+    seen, gone = _seen(work)
+    barred = [place.address + "/" for _, place in seen if place.blob is None] if work.what == MOVE else []
+    walk = file_targets.walked(work.exchange, work.caller, at, barred)
+    is_here = at is not None and (at.share.name, at.parts) == (work.folder.share.name, work.folder.parts)
+    name = seen[0][0].name if len(seen) == 1 else ""
+    key = f"files.{work.what}_one" if name else f"files.{work.what}_title"
+    title = work.t(key, name=name) if name else work.t(key, n=len(seen))
+    shown = {
+        "gone": gone, "rows": _lines(work, seen), "walk": walk, "error": error,
+        "takes": walk.takes and not (is_here and work.what == MOVE), "is_here": is_here,
+    }  # fmt: skip
+    return _page(work, "file_target.tpl", title, shown)
+
+
+# ==== 4. TOLD ====================================================================================================
+# The folder with what was done, or a report if something was not: names that are taken are asked about there.
+# uses: ERRORS VALUES RUNNERS WORK QUESTIONS plugin:file_pages plugin:file_targets plugin:pages
+# defines:
+
+
+def _told(work: Work, html: Any, outcomes: Sequence[Outcome]) -> Answer:
+    exchange, t = work.exchange, work.t
+    left = [one for one in outcomes if one.error]
+    done = len(outcomes) - len(left)
+    words = _words(work, done) if done else ""
+    if not left or (work.what == DELETE and all(isinstance(one.error, NotFound) for one in left)):
+        return see_other(html.left_at(exchange, words or t("form.deleted_already")))
+    clashes = [one for one in left if isinstance(one.error, Exists)]
+    target = work.target
+    shown = {
+        "step": "report", "done": words, "gone": 0, "rows": (), "to": target.address + "/" if target else "",
+        "left": [_why(work, one) for one in left if one not in clashes],
+        "conflicts": _lines(work, _seen(work._replace(chosen=[one.one for one in clashes]))[0]),
+        "may_replace": bool(target and target.may(work.caller, Action.UPDATE)),
+        "way": _way(exchange, target) if target else "",
+    }  # fmt: skip
+    title = (
+        t("files.clash_title", n=len(clashes))
+        if len(clashes) == len(left)
+        else t("several.left_title", n=len(left), of=len(outcomes))
+    )
+    return _page(work, "several.tpl", title, shown)
+
+
+def _way(exchange: Exchange, target: Target) -> str:
+    return " / ".join((file_pages.title_of(exchange, target.share), *target.parts))
+
+
+def _words(work: Work, count: int) -> str:
+    """What was done, for people."""
+    name = work.chosen[0].name if len(work.chosen) == 1 else ""
+    if work.what == DELETE:
+        return str(work.t("form.deleted_name", name=name) if name else work.t("files.deleted", n=count))
+    way = _way(work.exchange, cast(Target, work.target))
+    key = "files.moved" if work.what == MOVE else "files.copied"
+    return str(work.t(f"{key}_one", name=name, folder=way) if name else work.t(key, n=count, folder=way))
+
+
+def _why(work: Work, outcome: Outcome) -> SimpleNamespace:
+    """What an entry is called, and why nothing was done to it."""
+    t, error = work.t, cast(AppError, outcome.error)
+    if isinstance(error, NotFound):
+        why = t("several.gone")
+    elif isinstance(error, Forbidden):
+        contact = pages.pages_of(work.exchange).contact(work.exchange) or t("common.somebody")
+        why = t("files.forbidden", contact=contact)
+    elif error.status == 412:
+        why = t("several.changed")
+    else:
+        why = t.said(error.message)
+    return SimpleNamespace(called=outcome.one.name, href="", why=why)
