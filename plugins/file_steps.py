@@ -155,7 +155,7 @@ def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str])
     parts, host = tuple(part for part in path if part), exchange.door.host
     base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None)
     asked = base._replace(
-        action=Action.READ, path=(*parts, ""), params={"_size": "1"}, page=True, idempotency_key="",
+        action=Action.READ, path=(*parts, ""), params={"_size": "1"}, idempotency_key="",
         conditions=Conditions(),
     )  # fmt: skip
     try:
@@ -163,7 +163,6 @@ def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str])
     except NotFound:
         return see_other(html.left_at(exchange, exchange.locale.t("files.folder_gone")))
     caller, exchange.subject = listing.caller, listing.caller.subject
-    caller.require(Action.READ, asked.address)
     share = cast(Files, pages.site_of(exchange).resources[resource])
     folder, what = One(share, parts), exchange.query["_do"]
     if what in ("folder", "rename"):
@@ -302,7 +301,7 @@ def _asked_to_delete(work: Work) -> Answer:
         total = [total[0] + found.files, total[1] + found.folders + 1, total[2] + found.size_bytes]
         kept, more = kept + found.kept, more or found.more
     goes = SimpleNamespace(files=total[0], folders=total[1], size_bytes=total[2], more=more)
-    days = work.folder.share.config.trash_s // _DAY_S
+    days = int(work.folder.share.config.trash_s or 0) // _DAY_S
     name = seen[0][0].name if len(seen) == 1 else ""
     title = work.t("files.delete_one", name=name) if name else work.t("files.delete_title", n=len(seen))
     shown = {
