@@ -6172,8 +6172,10 @@ class Files(Resource):
     def _page(self, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
         may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
         page = {"title": self.title, "note": self.config.note, "parts": tuple(parts), "accept": self.config.accept}
-        limits = {"most_bytes": self.config.max_file_bytes, "makes_folders": self.blobs.makes_folders}
-        return page | {"may": may, **limits}
+        return page | {
+            "may": may, "most_bytes": self.config.max_file_bytes, "lists": self.blobs.lists,
+            "makes_folders": self.blobs.makes_folders,
+        }  # fmt: skip
 
     def is_folder(self, path: str) -> bool:
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""

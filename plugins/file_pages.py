@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from types import MappingProxyType, SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 import app
 from app import (
@@ -94,12 +94,19 @@ def _order_kept(exchange: Exchange) -> dict[str, str]:
     return {name: text for name in ("_sort", "_size") if (text := exchange.query.get(name))}
 
 
+def state_of(exchange: Exchange) -> str | None:
+    """What the folder is shown as, for the pages that lead back to it."""
+    return urlencode(pages.listed(exchange)) or None if "_do" in exchange.query else pages.list_state(exchange)
+
+
 def _menu(
     exchange: Exchange, address: str, may: Sequence[Action], caller: Caller, *, is_folder: bool
 ) -> list[tuple[str, str, str]]:
     """(what, address, words) of what can be done with an entry."""
-    t, state = exchange.locale.t, pages.list_state(exchange)
+    t, state = exchange.locale.t, state_of(exchange)
     found = [("details", exchange.url(address, _do="details", _list=state), t("files.details"))]
+    if is_folder and Action.READ in may:
+        found.append(("zip", exchange.url(address + "/", _zip="1"), t("files.download")))
     if not is_folder and caller.subject and Action.READ in may:
         found.append(("share", exchange.url("share", of=address), t("links.share_short")))
     for what, ways in _STEPS:
@@ -163,8 +170,11 @@ def _listed(exchange: Exchange, response: Response, table: Table, folder: str) -
 
 
 def _tools(exchange: Exchange, response: Response, folder: str) -> list[tuple[str, str]]:
-    """(address, words) of what leads on from the bar of a folder: that is where plugins put their pages."""
-    return []
+    """(address, words) of what leads on from the bar of a folder."""
+    found = []
+    if response.page["lists"] and cast(Table, response.table).rows:
+        found.append((exchange.url(folder, _zip="1"), exchange.locale.t("files.download_all")))
+    return found
 
 
 def _heads(exchange: Exchange, folder: str, again: Mapping[str, str], *, is_sorted: bool) -> list[SimpleNamespace]:
@@ -209,17 +219,18 @@ def _counted(exchange: Exchange, table: Table) -> str:
 def action(exchange: Exchange, folder: str, what: str, **more: str) -> str:
     """The address that a form of a folder's page is sent to."""
     more = {"_submission": pages.submission(exchange), **more}
-    return exchange.url(folder, _do=what, _list=pages.list_state(exchange), **more)
+    return exchange.url(folder, _do=what, _list=state_of(exchange), **more)
 
 
 def _bar(exchange: Exchange, caller: Caller, entries: Sequence[SimpleNamespace], folder: str) -> SimpleNamespace | None:
     """What can be done with several entries at once; None if nothing can."""
     t, boxes = exchange.locale.t, [one.box for one in entries if one.box]
     offered = {what for one in entries if one.box for what, _, _ in one.menu}
+    if not boxes:
+        return None
     others = [("copy", t("files.copy"))] if "copy" in offered and _may_put_somewhere(caller) else []
     may_move = "move" in offered and _may_put_somewhere(caller)
-    if not boxes or not (others or may_move or "delete" in offered):
-        return None
+    others.append(("zip", t("files.download")))
     return SimpleNamespace(
         action=exchange.url(folder, _do="several", _list=pages.list_state(exchange)), may_move=may_move,
         may_delete="delete" in offered, all=" ".join(boxes), count=len(boxes), kinds=[], others=others,

@@ -142,7 +142,7 @@ def _do(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
 # ==== 2. SUBMITTED ===============================================================================================
 # What a page sends: to the folder, with _do in its address.
 # uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
-#       plugin:pages
+#       plugin:pages plugin:zip
 # defines: submitted begun
 
 _MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
@@ -153,7 +153,7 @@ def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str])
     form = html_forms.read_form(exchange, _MOST_BYTES)
     exchange.door.check_token(exchange, form.text("_token"))
     parts, host = tuple(part for part in path if part), exchange.door.host
-    base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None)
+    base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None, typed=True)
     asked = base._replace(
         action=Action.READ, path=(*parts, ""), params={"_size": "1"}, idempotency_key="",
         conditions=Conditions(),
@@ -229,6 +229,8 @@ def _gone_on(work: Work, html: Any, form: html_forms.SentForm) -> Answer:
     if not work.chosen:
         pages.give_notice(exchange, exchange.url(work.folder.address + "/"), work.t("several.none"))
         return see_other(work.back_href)
+    if work.what == ZIP:
+        return _archive(work)
     if work.what == DELETE:
         return _told(work, html, run(work)) if form.text("sure") else _asked_to_delete(work)
     if "to" in form.fields:
@@ -240,6 +242,19 @@ def _gone_on(work: Work, html: Any, form: html_forms.SentForm) -> Answer:
     here = Target(work.folder.share, work.folder.parts)
     at = file_targets.target_at(exchange, work.caller, form.text("at")) if "at" in form.fields else here
     return _asked_where(work, at)
+
+
+def _archive(work: Work) -> Answer:
+    """What was chosen, as one archive; what is gone by now is not in it."""
+    names = [one.name for one, _ in _seen(work)[0]]
+    for name in names:
+        work.caller.require(Action.READ, work.address(name))
+    if not names:
+        pages.give_notice(work.exchange, work.exchange.url(work.folder.address + "/"), work.t("several.gone"))
+        return see_other(work.back_href)
+    share, parts, zips = work.folder.share, work.folder.parts, app.plugin("zip")
+    wanted = zips.Wanted(share, share.place("/".join(parts)), parts, names)
+    return cast(Answer, zips.answer_of(work.exchange, wanted, work.caller))
 
 
 # ==== 3. QUESTIONS ===============================================================================================
