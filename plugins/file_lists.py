@@ -91,7 +91,7 @@ def _order(sort: str, *, is_page: bool) -> str:
 
 def _all(blobs: Blobs, path: str) -> list[Entry] | None:
     """The entries of a folder; None if there are too many."""
-    found = list(islice(blobs.scan(path, deep=False), MOST_SORTED + 1))
+    found = list(islice(plugin("file_names").scan(blobs, path, deep=False), MOST_SORTED + 1))
     return found if len(found) <= MOST_SORTED else None
 
 

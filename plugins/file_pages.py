@@ -44,7 +44,7 @@ else:
 # ==== 1. ENTRIES =================================================================================================
 # A row of a listing: what it is, and what its menu offers to whoever looks. What cannot be read has neither box nor menu.
 # uses: VALUES RUNNERS FOLDER plugin:pages
-# defines: kind_of entry
+# defines: kind_of may_in entry state_of
 
 _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
     "image": "png jpg jpeg gif webp avif svg heic tif tiff bmp ico", "slides": "ppt pptx odp",
@@ -118,7 +118,7 @@ def _menu(
 # ==== 2. FOLDER ==================================================================================================
 # The page itself: the bar, what narrows and sorts the list, the rows, and what stands below them.
 # uses: VALUES RUNNERS ENTRIES plugin:file_lists plugin:list_pages plugin:media_types plugin:pages
-# defines: shown trail_of
+# defines: trail_of shown action
 
 _SIZES = (file_lists.PAGE_SIZE, 500, 1000)
 _HEADS = (("name", "files.name"), ("size_bytes", "files.size"), ("modified_at", "files.modified"))
@@ -247,7 +247,7 @@ def _may_put_somewhere(caller: Caller) -> bool:
 # plugins/file_steps.py, with one entry as with several.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ENTRIES FOLDER plugin:file_steps plugin:file_trees
 #       plugin:media_types plugin:pages plugin:tokens
-# defines: STEPS One read ask_name
+# defines: STEPS One read ask_name crumbs title_of held amount
 
 STEPS = ("details", "rename", "move", "copy", "delete", "folder", "several")
 _OF_FOLDERS = ("folder", "several")  # which are asked at the folder itself

@@ -29,7 +29,7 @@ else:
 # ==== 1. TARGETS =================================================================================================
 # A caller sees the folders that he may read, of shares in which he may write somewhere, and is offered those that take what
 # he has. A folder that is moved is not among its own targets.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:file_pages plugin:file_trees plugin:pages
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:file_names plugin:file_pages plugin:file_trees plugin:pages
 # defines: Target target_at walked
 
 _MOST_LOOKED_AT = 10_000  # entries of a folder among which folders are looked for
@@ -103,7 +103,8 @@ def _folders(exchange: Exchange, caller: Caller, at: Target, barred: Sequence[st
         return [], False
     at.share.blobs.open()
     try:
-        entries = list(islice(at.share.blobs.scan(at.share.place("/".join(at.parts)), deep=False), _MOST_LOOKED_AT))
+        path = at.share.place("/".join(at.parts))
+        entries = list(islice(app.plugin("file_names").scan(at.share.blobs, path, deep=False), _MOST_LOOKED_AT))
     except AppError:  # the folder is gone, or its provider is away: one can go on from above
         return [], False
     names = [one.path.rpartition("/")[2] for one in entries if isinstance(one, Folder)]
