@@ -43,7 +43,7 @@ else:
 
 # ==== 1. ENTRIES =================================================================================================
 # A row of a listing: what it is, and what its menu offers to whoever looks. What cannot be read has neither box nor menu.
-# uses: VALUES RUNNERS FOLDER plugin:pages
+# uses: VALUES RUNNERS plugin:pages
 # defines: kind_of may_in entry state_of
 
 _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
@@ -67,7 +67,7 @@ def kind_of(name: str, *, is_folder: bool = False) -> str:
 
 def may_in(caller: Caller, address: str) -> list[Action]:
     """What a caller may do with what is in a folder."""
-    return [action for action in Action if caller.may(action, f"{address.rstrip('/')}/x")]
+    return [one for one in Action if caller.may(one, f"{address.rstrip('/')}/x")]
 
 
 def entry(exchange: Exchange, row: Mapping[str, Json], caller: Caller, below: str = "") -> SimpleNamespace:

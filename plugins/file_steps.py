@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote, unquote
@@ -84,8 +85,15 @@ class Work(NamedTuple):
     def back_href(self) -> str:
         return self.exchange.url(self.folder.address + "/", **pages.listed(self.exchange))
 
-    def address(self, name: str) -> str:
-        return str(One(self.folder.share, (*self.folder.parts, name)).address)
+    @property
+    def here(self) -> Target:
+        """The folder that they are in, as a target."""
+        return Target(self.folder.share, self.folder.parts)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether they are where they are to go."""
+        return self.target is not None and self.target.address == self.here.address
 
 
 class Outcome(NamedTuple):
@@ -114,150 +122,40 @@ def run(work: Work) -> list[Outcome]:
 
 
 def _do(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
-    base, path = cast(Request, work.base), (*work.folder.parts, one.name)
-    digest = hashlib.sha256(f"{one.name} {work.clash}".encode()).hexdigest()[:16]
-    request = base._replace(path=path, idempotency_key=f"{base.idempotency_key} {digest}" if base.idempotency_key else "")
     if work.what == DELETE:
         conditions = Conditions((one.etag,)) if one.etag else Conditions()
-        handle(request._replace(action=Action.DELETE, params={"_tree": "1"}, conditions=conditions))
-        return
+        request = _request(work, one, DELETE)._replace(action=Action.DELETE, params={"_tree": "1"}, conditions=conditions)
+        handle(request)
+    elif work.clash == "both" or (work.is_here and work.what == COPY):
+        _beside(work, one, handle)
+    else:
+        handle(_put(work, one, one.name, overwrite=work.clash == "replace"))
+
+
+def _request(work: Work, one: Chosen, place: str) -> Request:
+    """The request about an entry, which a repeat of the form does not do once more."""
+    base, digest = cast(Request, work.base), hashlib.sha256(f"{one.name} {place} {work.clash}".encode()).hexdigest()[:16]
+    key = f"{base.idempotency_key} {digest}" if base.idempotency_key else ""
+    return base._replace(path=(*work.folder.parts, one.name), idempotency_key=key)
+
+
+def _put(work: Work, one: Chosen, name: str, *, overwrite: bool = False) -> Request:
+    """The request that moves or copies an entry, which is called `name` there."""
     target = cast(Target, work.target)
-    is_here = (target.share.name, target.parts) == (work.folder.share.name, work.folder.parts)
-    beside = work.clash == "both" or (is_here and work.what == COPY)
-    for number in range(1, _MOST_BESIDE if beside else 2):
-        place = Target(target.share, (*target.parts, uploads.numbered(one.name, number)))
-        if is_here and number == 1 and beside:
-            continue  # that is the entry itself
-        data = {work.what: place.address, **({"overwrite": True} if work.clash == "replace" else {})}
-        key = request.idempotency_key and f"{request.idempotency_key} {number}"
-        try:
-            handle(request._replace(data=data, idempotency_key=key))
+    place = Target(target.share, (*target.parts, name)).address
+    return _request(work, one, place)._replace(data={work.what: place, **({"overwrite": True} if overwrite else {})})
+
+
+def _beside(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
+    """Move or copy an entry under its name, or under the first like it that is free."""
+    for number in range(2 if work.is_here else 1, _MOST_BESIDE):
+        with suppress(Exists):
+            handle(_put(work, one, uploads.numbered(one.name, number)))
             return
-        except Exists:
-            if not beside:
-                raise
     raise Conflict(f"{one.name} and a hundred names like it exist there")
 
 
-# ==== 2. SUBMITTED ===============================================================================================
-# What a page sends: to the folder, with _do in its address.
-# uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
-#       plugin:pages plugin:zip
-# defines: submitted begun
-
-_MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
-
-
-def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str]) -> Answer:
-    """The answer to a form of a folder's page. `html` is the Html that it came to."""
-    form = html_forms.read_form(exchange, _MOST_BYTES)
-    exchange.door.check_token(exchange, form.text("_token"))
-    parts, host = tuple(part for part in path if part), exchange.door.host
-    base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None, typed=True)
-    asked = base._replace(
-        action=Action.READ, path=(*parts, ""), params={"_size": "1"}, idempotency_key="",
-        conditions=Conditions(),
-    )  # fmt: skip
-    try:
-        listing = host.handle(asked)
-    except NotFound:
-        return see_other(html.left_at(exchange, exchange.locale.t("files.folder_gone")))
-    caller, exchange.subject = listing.caller, listing.caller.subject
-    share = cast(Files, pages.site_of(exchange).resources[resource])
-    folder, what = One(share, parts), exchange.query["_do"]
-    if what in ("folder", "rename"):
-        return _named(exchange, caller, folder, what, form, base)
-    if what != "several":
-        raise BadRequest(f"_do is {what[:100]!r}, which no form of this page sends")
-    work = Work(exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"))
-    return _gone_on(work, html, form)
-
-
-def _chosen(form: html_forms.SentForm) -> list[Chosen]:
-    """The entries whose boxes were ticked, each once."""
-    found: dict[str, Chosen] = {}
-    texts = [one for one in form.fields.get("id", ()) if isinstance(one, str)]
-    for box in (part for text in texts for part in text.split()):
-        name, _, etag = (unquote(one) for one in box.partition("?"))
-        if not name:
-            raise BadRequest("a ticked entry is not from a page of this site: open the folder again")
-        check_path([name])
-        found.setdefault(name, Chosen(name, etag))
-    if len(found) > MOST:
-        raise BadRequest(f"at most {MOST:,} entries are taken at once, and these are {len(found):,}")
-    return list(found.values())
-
-
-def _named(exchange: Exchange, caller: Caller, folder: One, what: str, form: html_forms.SentForm, base: Request) -> Answer:
-    """A new folder is made, or an entry gets another name; if not, the page asks again and says why."""
-    t, typed, name = exchange.locale.t, form.text("name").strip(), ""
-    one, data, notice = folder, {"folder": typed}, t("files.folder_made", name=typed)
-    if what == "rename":
-        name = unquote(form.text("id"))
-        place = One(folder.share, (*folder.parts, name))
-        one = place._replace(blob=None)
-        base = base._replace(path=place.parts)
-        data = {"move": One(folder.share, (*folder.parts, typed)).address}
-        notice = t("files.renamed", name=name, new=typed)
-    back = exchange.url(folder.address + "/", **pages.listed(exchange))
-    if typed == name and typed:
-        return see_other(back)
-    try:
-        check_path([typed])
-        exchange.door.host.handle(base._replace(data=data))
-    except (Unauthenticated, Forbidden):
-        raise
-    except AppError as error:
-        return file_pages.ask_name(one, exchange, caller, what, typed, error)
-    pages.give_notice(exchange, exchange.url(folder.address + "/"), notice)
-    return see_other(back)
-
-
-def begun(one: One, exchange: Exchange, caller: Caller, what: str) -> Answer:
-    """The first page of moving, copying or deleting one entry."""
-    caller.require(Action.READ if what == COPY else Action.DELETE, one.address + ("" if one.blob else "/x"))
-    folder = One(one.share, one.parts[:-1])
-    work = Work(exchange, caller, folder, what, [Chosen(one.parts[-1])])
-    return _asked_to_delete(work) if what == DELETE else _asked_where(work, Target(folder.share, folder.parts))
-
-
-def _gone_on(work: Work, html: Any, form: html_forms.SentForm) -> Answer:
-    """The next step of what is done with several entries."""
-    exchange = work.exchange
-    if work.what not in (MOVE, COPY, DELETE, ZIP) or work.clash not in ("", "replace", "both", "skip"):
-        raise BadRequest("do must be move, copy, delete or zip")
-    if not work.chosen:
-        pages.give_notice(exchange, exchange.url(work.folder.address + "/"), work.t("several.none"))
-        return see_other(work.back_href)
-    if work.what == ZIP:
-        return _archive(work)
-    if work.what == DELETE:
-        return _told(work, html, run(work)) if form.text("sure") else _asked_to_delete(work)
-    if "to" in form.fields:
-        target = file_targets.target_at(exchange, work.caller, form.text("to"))
-        if target is None:
-            return _asked_where(work, None, error=work.t("files.no_target"))
-        work = work._replace(target=target)
-        return _told(work, html, run(work))
-    here = Target(work.folder.share, work.folder.parts)
-    at = file_targets.target_at(exchange, work.caller, form.text("at")) if "at" in form.fields else here
-    return _asked_where(work, at)
-
-
-def _archive(work: Work) -> Answer:
-    """What was chosen, as one archive; what is gone by now is not in it."""
-    names = [one.name for one, _ in _seen(work)[0]]
-    for name in names:
-        work.caller.require(Action.READ, work.address(name))
-    if not names:
-        pages.give_notice(work.exchange, work.exchange.url(work.folder.address + "/"), work.t("several.gone"))
-        return see_other(work.back_href)
-    share, parts, zips = work.folder.share, work.folder.parts, app.plugin("zip")
-    wanted = zips.Wanted(share, share.place("/".join(parts)), parts, names)
-    return cast(Answer, zips.answer_of(work.exchange, wanted, work.caller))
-
-
-# ==== 3. QUESTIONS ===============================================================================================
+# ==== 2. QUESTIONS ===============================================================================================
 # Deleting is asked for once more, with what goes; moving and copying ask where to.
 # uses: RUNNERS WORK plugin:file_pages plugin:file_targets plugin:file_trees plugin:pages
 # defines:
@@ -290,41 +188,56 @@ def _seen(work: Work) -> tuple[list[tuple[Chosen, One]], int]:
     return found, len(work.chosen) - len(found)
 
 
+def _title(work: Work, seen: Sequence[tuple[Chosen, One]]) -> str:
+    """What is to be done, with the name of a single entry."""
+    if len(seen) == 1:
+        return str(work.t(f"files.{work.what}_one", name=seen[0][0].name))
+    return str(work.t(f"files.{work.what}_title", n=len(seen)))
+
+
+def _note(work: Work) -> str:
+    """Whether what is deleted can be brought back."""
+    days = int(work.folder.share.config.trash_s or 0) // _DAY_S
+    return str(work.t("files.trash_note", n=days) if days else work.t("files.delete_note"))
+
+
 def _lines(work: Work, seen: Sequence[tuple[Chosen, One]], *, dated: bool = False) -> list[SimpleNamespace]:
     """A line for each entry, with its box; with what says which file was seen, if it is to be `dated`."""
-    found = []
-    for one, place in seen:
-        is_folder = place.blob is None
-        box = one._replace(etag=place.blob.etag if place.blob and dated else "").box
-        size = "" if place.blob is None else work.exchange.locale.write_size(place.blob.size_bytes)
-        kind = file_pages.kind_of(one.name, is_folder=is_folder)
-        found.append(SimpleNamespace(value=box, called=one.name, size=size, kind=kind, is_folder=is_folder))
-    return found
+    return [_line(work, one, place, dated=dated) for one, place in seen]
+
+
+def _line(work: Work, one: Chosen, place: One, *, dated: bool) -> SimpleNamespace:
+    is_folder = place.blob is None
+    box = one._replace(etag=place.blob.etag if place.blob and dated else "").box
+    size = work.exchange.locale.write_size(place.blob.size_bytes) if place.blob else ""
+    kind = file_pages.kind_of(one.name, is_folder=is_folder)
+    return SimpleNamespace(value=box, called=one.name, size=size, kind=kind, is_folder=is_folder)
+
+
+def _counted(work: Work, places: Sequence[One]) -> tuple[SimpleNamespace, int]:
+    """How much they are with all that is in them, and how much of it the caller may not delete."""
+    goes, kept = SimpleNamespace(files=0, folders=0, size_bytes=0, more=False), 0
+    for one in places:
+        if one.blob:
+            goes.files, goes.size_bytes = goes.files + 1, goes.size_bytes + one.blob.size_bytes
+            continue
+        room = max(_MOST_COUNTED - goes.files - goes.folders, 0)
+        found = file_trees.counted(one.share, one.parts, work.caller, room)
+        goes.files, goes.folders = goes.files + found.files, goes.folders + found.folders + 1
+        goes.size_bytes, goes.more, kept = goes.size_bytes + found.size_bytes, goes.more or found.more, kept + found.kept
+    return goes, kept
 
 
 def _asked_to_delete(work: Work) -> Answer:
     """The page that names them, with how much goes."""
     seen, gone = _seen(work)
-    total, kept, more = [0, 0, 0], 0, False
-    for _, place in seen:
-        if place.blob:
-            total[0] += 1
-            total[2] += place.blob.size_bytes
-            continue
-        room = max(_MOST_COUNTED - total[0] - total[1], 0)
-        found = file_trees.counted(place.share, place.parts, work.caller, room)
-        total = [total[0] + found.files, total[1] + found.folders + 1, total[2] + found.size_bytes]
-        kept, more = kept + found.kept, more or found.more
-    goes = SimpleNamespace(files=total[0], folders=total[1], size_bytes=total[2], more=more)
-    days = int(work.folder.share.config.trash_s or 0) // _DAY_S
-    name = seen[0][0].name if len(seen) == 1 else ""
-    title = work.t("files.delete_one", name=name) if name else work.t("files.delete_title", n=len(seen))
+    goes, kept = _counted(work, [place for _, place in seen])
     shown = {
         "gone": gone, "rows": _lines(work, seen, dated=True), "kept": kept,
         "goes": file_pages.amount(work.exchange, goes) if seen else "",
-        "note": work.t("files.trash_note", n=days) if days else work.t("files.delete_note"),
+        "note": _note(work),
     }  # fmt: skip
-    return _page(work, "file_delete.tpl", title, shown)
+    return _page(work, "file_delete.tpl", _title(work, seen), shown)
 
 
 def _asked_where(work: Work, at: Target | None, error: str = "") -> Answer:
@@ -332,18 +245,15 @@ def _asked_where(work: Work, at: Target | None, error: str = "") -> Answer:
     seen, gone = _seen(work)
     barred = [place.address + "/" for _, place in seen if place.blob is None] if work.what == MOVE else []
     walk = file_targets.walked(work.exchange, work.caller, at, barred)
-    is_here = at is not None and (at.share.name, at.parts) == (work.folder.share.name, work.folder.parts)
-    name = seen[0][0].name if len(seen) == 1 else ""
-    key = f"files.{work.what}_one" if name else f"files.{work.what}_title"
-    title = work.t(key, name=name) if name else work.t(key, n=len(seen))
+    is_here = at is not None and at.address == work.here.address
     shown = {
         "gone": gone, "rows": _lines(work, seen), "walk": walk, "error": error,
         "takes": walk.takes and not (is_here and work.what == MOVE), "is_here": is_here,
     }  # fmt: skip
-    return _page(work, "file_target.tpl", title, shown)
+    return _page(work, "file_target.tpl", _title(work, seen), shown)
 
 
-# ==== 4. TOLD ====================================================================================================
+# ==== 3. TOLD ====================================================================================================
 # The folder with what was done, or a report if something was not: names that are taken are asked about there.
 # uses: ERRORS VALUES RUNNERS WORK QUESTIONS plugin:file_pages plugin:file_targets plugin:pages
 # defines:
@@ -381,22 +291,148 @@ def _words(work: Work, count: int) -> str:
     """What was done, for people."""
     name = work.chosen[0].name if len(work.chosen) == 1 else ""
     if work.what == DELETE:
-        return str(work.t("form.deleted_name", name=name) if name else work.t("files.deleted", n=count))
+        return _deleted_words(work, count, name)
     way = _way(work.exchange, cast(Target, work.target))
     key = "files.moved" if work.what == MOVE else "files.copied"
     return str(work.t(f"{key}_one", name=name, folder=way) if name else work.t(key, n=count, folder=way))
 
 
+def _deleted_words(work: Work, count: int, name: str) -> str:
+    return str(work.t("form.deleted_name", name=name) if name else work.t("files.deleted", n=count))
+
+
 def _why(work: Work, outcome: Outcome) -> SimpleNamespace:
     """What an entry is called, and why nothing was done to it."""
-    t, error = work.t, cast(AppError, outcome.error)
+    return SimpleNamespace(called=outcome.one.name, href="", why=_reason(work, cast(AppError, outcome.error)))
+
+
+def _reason(work: Work, error: AppError) -> str:
     if isinstance(error, NotFound):
-        why = t("several.gone")
-    elif isinstance(error, Forbidden):
-        contact = pages.pages_of(work.exchange).contact(work.exchange) or t("common.somebody")
-        why = t("files.forbidden", contact=contact)
-    elif error.status == 412:
-        why = t("several.changed")
-    else:
-        why = t.said(error.message)
-    return SimpleNamespace(called=outcome.one.name, href="", why=why)
+        return str(work.t("several.gone"))
+    if isinstance(error, Forbidden):
+        return str(work.t("files.forbidden", contact=_contact(work)))
+    return str(work.t("several.changed") if error.status == 412 else work.t.said(error.message))
+
+
+def _contact(work: Work) -> str:
+    return pages.pages_of(work.exchange).contact(work.exchange) or str(work.t("common.somebody"))
+
+
+# ==== 4. SUBMITTED ===============================================================================================
+# What a page sends: to the folder, with _do in its address.
+# uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
+#       plugin:pages plugin:zip
+# defines: submitted begun
+
+_MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
+
+
+def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str]) -> Answer:
+    """The answer to a form of a folder's page. `html` is the Html that it came to."""
+    form = html_forms.read_form(exchange, _MOST_BYTES)
+    exchange.door.check_token(exchange, form.text("_token"))
+    parts, host = tuple(part for part in path if part), exchange.door.host
+    base = exchange.door.request(exchange, resource, parts, Action.CREATE)._replace(params={}, decode=None, typed=True)
+    try:
+        caller = host.handle(_listing(base)).caller
+    except NotFound:
+        return see_other(html.left_at(exchange, exchange.locale.t("files.folder_gone")))
+    exchange.subject = caller.subject
+    share = cast(Files, pages.site_of(exchange).resources[resource])
+    folder, what = One(share, parts), exchange.query["_do"]
+    if what in ("folder", "rename"):
+        return _named(exchange, caller, folder, what, form, base)
+    if what != "several":
+        raise BadRequest(f"_do is {what[:100]!r}, which no form of this page sends")
+    work = Work(exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"))
+    return _gone_on(work, html, form)
+
+
+def _listing(base: Request) -> Request:
+    """The request for the list of the folder, which says who asks: nothing is done by those who may not read it."""
+    path, nothing = (*base.path, ""), Conditions()
+    return base._replace(action=Action.READ, path=path, params={"_size": "1"}, idempotency_key="", conditions=nothing)
+
+
+def _chosen(form: html_forms.SentForm) -> list[Chosen]:
+    """The entries whose boxes were ticked, each once."""
+    found: dict[str, Chosen] = {}
+    texts = [one for one in form.fields.get("id", ()) if isinstance(one, str)]
+    for box in (part for text in texts for part in text.split()):
+        name, _, etag = (unquote(one) for one in box.partition("?"))
+        if not name:
+            raise BadRequest("a ticked entry is not from a page of this site: open the folder again")
+        check_path([name])
+        found.setdefault(name, Chosen(name, etag))
+    if len(found) > MOST:
+        raise BadRequest(f"at most {MOST:,} entries are taken at once, and these are {len(found):,}")
+    return list(found.values())
+
+
+def _named(exchange: Exchange, caller: Caller, folder: One, what: str, form: html_forms.SentForm, base: Request) -> Answer:
+    """A new folder is made, or an entry gets another name; if not, the page asks again and says why."""
+    t, typed, name = exchange.locale.t, form.text("name").strip(), ""
+    one, data, notice = folder, {"folder": typed}, t("files.folder_made", name=typed)
+    if what == "rename":
+        name = unquote(form.text("id"))
+        one, data = One(folder.share, (*folder.parts, name)), {"move": _address(folder, typed)}
+        base, notice = base._replace(path=one.parts), t("files.renamed", name=name, new=typed)
+    back = exchange.url(folder.address + "/", **pages.listed(exchange))
+    if typed == name and typed:
+        return see_other(back)
+    try:
+        check_path([typed])
+        exchange.door.host.handle(base._replace(data=data))
+    except (Unauthenticated, Forbidden):
+        raise
+    except AppError as error:
+        return file_pages.ask_name(one, exchange, caller, what, typed, error)
+    pages.give_notice(exchange, exchange.url(folder.address + "/"), notice)
+    return see_other(back)
+
+
+def _address(folder: One, name: str) -> str:
+    return One(folder.share, (*folder.parts, name)).address
+
+
+def begun(one: One, exchange: Exchange, caller: Caller, what: str) -> Answer:
+    """The first page of moving, copying or deleting one entry."""
+    caller.require(Action.READ if what == COPY else Action.DELETE, one.address + ("" if one.blob else "/x"))
+    folder = One(one.share, one.parts[:-1])
+    work = Work(exchange, caller, folder, what, [Chosen(one.parts[-1])])
+    return _asked_to_delete(work) if what == DELETE else _asked_where(work, Target(folder.share, folder.parts))
+
+
+def _gone_on(work: Work, html: Any, form: html_forms.SentForm) -> Answer:
+    """The next step of what is done with several entries."""
+    exchange = work.exchange
+    if work.what not in (MOVE, COPY, DELETE, ZIP) or work.clash not in ("", "replace", "both", "skip"):
+        raise BadRequest("do must be move, copy, delete or zip")
+    if not work.chosen:
+        pages.give_notice(exchange, exchange.url(work.folder.address + "/"), work.t("several.none"))
+        return see_other(work.back_href)
+    if work.what == ZIP:
+        return _archive(work)
+    if work.what == DELETE:
+        return _told(work, html, run(work)) if form.text("sure") else _asked_to_delete(work)
+    if "to" in form.fields:
+        target = file_targets.target_at(exchange, work.caller, form.text("to"))
+        if target is None:
+            return _asked_where(work, None, error=work.t("files.no_target"))
+        work = work._replace(target=target)
+        return _told(work, html, run(work))
+    at = file_targets.target_at(exchange, work.caller, form.text("at")) if "at" in form.fields else work.here
+    return _asked_where(work, at)
+
+
+def _archive(work: Work) -> Answer:
+    """What was chosen, as one archive; what is gone by now is not in it."""
+    names = [one.name for one, _ in _seen(work)[0]]
+    for name in names:
+        work.caller.require(Action.READ, _address(work.folder, name))
+    if not names:
+        pages.give_notice(work.exchange, work.exchange.url(work.folder.address + "/"), work.t("several.gone"))
+        return see_other(work.back_href)
+    share, parts, zips = work.folder.share, work.folder.parts, app.plugin("zip")
+    wanted = zips.Wanted(share, share.place("/".join(parts)), parts, names)
+    return cast(Answer, zips.answer_of(work.exchange, wanted, work.caller))

@@ -341,7 +341,7 @@ def _filter_input(one: Input, t: Words) -> Input:
 # uses: ERRORS VALUES RUNNERS RESOURCES ASKED plugin:catalogue plugin:cells plugin:charts plugin:controls
 #       plugin:list_facts plugin:move_pages plugin:pages plugin:reading plugin:saved_filters plugin:several_pages
 #       plugin:totals plugin:view_extras
-# defines: shown
+# defines: shown pages_around
 
 
 def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
