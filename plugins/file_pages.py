@@ -72,21 +72,28 @@ def may_in(caller: Caller, address: str) -> list[Action]:
 
 def entry(exchange: Exchange, row: Mapping[str, Json], caller: Caller, below: str = "") -> SimpleNamespace:
     """A row of a listing; of what was found `below` a folder the name has the way to it."""
-    is_folder, modified, size, locale = row["type"] == "folder", row["modified_at"] or "", "", exchange.locale
+    is_folder, modified, locale = row["type"] == "folder", row["modified_at"] or "", exchange.locale
     is_seen, address = row["type"] != "unreadable", row["address"]
-    if not is_seen:
-        size = locale.t("files.unreadable")
-    elif row["size_bytes"] is not None:
-        size = locale.write_size(row["size_bytes"])
-    may = may_in(caller, address) if is_folder else [one for one in Action if caller.may(one, address)]
+    may = _may_at(caller, address, is_folder=is_folder)
     return SimpleNamespace(
         name="/".join(split_path(address.removeprefix(below))) if below else row["name"], is_folder=is_folder,
         href=exchange.url(address + "/", **_order_kept(exchange)) if is_folder else exchange.url(address),
         kind=kind_of(row["name"], is_folder=is_folder), address=address, is_seen=is_seen,
-        size=size, modified=locale.write_date_time(modified), modified_iso=modified,
+        size=_size(row, locale), modified=locale.write_date_time(modified), modified_iso=modified,
         box=quote(row["name"], safe="") if is_seen and not below else "",
         menu=_menu(exchange, address, may, caller, is_folder=is_folder) if is_seen else [],
     )  # fmt: skip
+
+
+def _may_at(caller: Caller, address: str, *, is_folder: bool) -> list[Action]:
+    return may_in(caller, address) if is_folder else [one for one in Action if caller.may(one, address)]
+
+
+def _size(row: Mapping[str, Json], locale: Any) -> str:
+    """How large an entry is, in words; "" where that is not said."""
+    if row["type"] == "unreadable":
+        return str(locale.t("files.unreadable"))
+    return "" if row["size_bytes"] is None else str(locale.write_size(row["size_bytes"]))
 
 
 def _order_kept(exchange: Exchange) -> dict[str, str]:
@@ -162,9 +169,9 @@ def _listed(exchange: Exchange, response: Response, table: Table, folder: str) -
         "search": search, "entries": entries, "note_of_order": t("files.path_order") if note else "",
         "heads": _heads(exchange, folder, again, is_sorted=not (search or note)),
         "tools": _tools(exchange, response, folder),
-        "several": _bar(exchange, caller, entries, folder), **_sizes(exchange, folder, again, len(entries)),
+        "several": _bar(exchange, caller, entries, folder), "ways": _sizes(exchange, folder, again, len(entries)),
         "folder_action": action(exchange, folder, "folder") if makes else "",
-        "count": "" if search else _counted(exchange, table), "formats": {},
+        "count": "" if search else _counted(exchange, table),
         **list_pages.pages_around(exchange, table, again),
     }  # fmt: skip
 
@@ -190,14 +197,15 @@ def _heads(exchange: Exchange, folder: str, again: Mapping[str, str], *, is_sort
     return found
 
 
-def _sizes(exchange: Exchange, folder: str, again: Mapping[str, str], count: int) -> dict[str, Any]:
-    """How large a page is; nothing where all are on the smallest one."""
+def _sizes(exchange: Exchange, folder: str, again: Mapping[str, str], count: int) -> str:
+    """The HTML of what leads to pages of other sizes; nothing where all are on the smallest one."""
     size = int(again.get("_size") or _SIZES[0])
     if count < _SIZES[0] and size == _SIZES[0] and "_next" not in exchange.query:
-        return {"sizes": {}, "size": size}
+        return ""
     sizes = sorted({*_SIZES, size})
     hrefs = {one: exchange.url(folder, **{**again, "_size": None if one == _SIZES[0] else str(one)}) for one in sizes}
-    return {"sizes": hrefs, "size": size}
+    names = {"sizes": hrefs, "size": size, "formats": {}, "t": exchange.locale.t}
+    return pages.pages_of(exchange).part("_ways.tpl", names)
 
 
 def _counted(exchange: Exchange, table: Table) -> str:
@@ -346,19 +354,23 @@ def title_of(exchange: Exchange, share: Files) -> str:
 def _details(one: One, exchange: Exchange, caller: Caller) -> Answer:
     """What is known of an entry, and what can be done with it."""
     t, name, is_folder = exchange.locale.t, one.parts[-1], one.blob is None
-    may = may_in(caller, one.address) if is_folder else [act for act in Action if caller.may(act, one.address)]
+    may = _may_at(caller, one.address, is_folder=is_folder)
     links = [link for link in _menu(exchange, one.address, may, caller, is_folder=is_folder) if link[0] != "details"]
-    site = pages.site_of(exchange)
-    reached = f"{exchange.scheme}://{exchange.host}{exchange.prefix}" if exchange.host else ""
-    whole = app.plugin("tokens").site_url(site.config, reached) + "/" + one.address + ("/" if is_folder else "")
     page = {
-        "name": name, "facts": _facts(one, exchange, caller), "address": whole, "links": links,
+        "name": name, "facts": _facts(one, exchange, caller), "address": _whole(one, exchange), "links": links,
         "open_href": exchange.url(one.address + ("/" if is_folder else "")), "is_folder": is_folder,
         "kind": kind_of(name, is_folder=is_folder), "back_href": exchange.url(one.above, **pages.listed(exchange)),
         "crumbs": crumbs(One(one.share, one.parts[:-1]), exchange, name),
     }  # fmt: skip
     title = t("files.details_of", name=name)
     return pages.page_answer(200, pages.pages_of(exchange).render(exchange, "file.tpl", title, page, caller=caller))
+
+
+def _whole(one: One, exchange: Exchange) -> str:
+    """Its address, to be passed on."""
+    reached = f"{exchange.scheme}://{exchange.host}{exchange.prefix}" if exchange.host else ""
+    site = str(app.plugin("tokens").site_url(pages.site_of(exchange).config, reached))
+    return f"{site}/{one.address}" + ("" if one.blob else "/")
 
 
 def _facts(one: One, exchange: Exchange, caller: Caller) -> list[tuple[str, str]]:
