@@ -137,13 +137,14 @@ class Properties(Trigger):
             for step in steps:
                 if isinstance(step, Remove):
                     self._put(list(_tree(self.site.state, step.blobs.name, step.path)), None, None)
-            if any(isinstance(step, Act) for step in steps) and (request.data or request.action == Action.DELETE):
-                self._follow(request)
+            data = request.data if isinstance(request.data, dict) else {}
+            goes = request.action == Action.DELETE or not data.keys().isdisjoint(("move", "copy"))
+            if goes and any(isinstance(step, Act) for step in steps):
+                self._follow(request, data)
 
-    def _follow(self, request: Request) -> None:
+    def _follow(self, request: Request, data: Value) -> None:
         """What a request that moves, copies or deletes a place does to the rows of it."""
-        data = request.data if isinstance(request.data, dict) else {}
-        if "folder" in data or (source := self._place(request.resource, request.path)) is None:
+        if (source := self._place(request.resource, request.path)) is None:
             return
         rows, meant = list(_tree(self.site.state, *source)), data.get("move") or data.get("copy")
         target = None

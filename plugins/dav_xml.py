@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cache, lru_cache
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -154,10 +156,12 @@ def lockinfo(root: Element) -> Lockinfo:
 
 MEDIA = "application/xml; charset=utf-8"
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n'
+_FORBIDDEN = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SUCCESS = {200: "OK", 207: "Multi-Status", 403: "Forbidden", 404: "Not Found", 409: "Conflict", 423: "Locked"}
 _PHRASES = {**_SUCCESS, 424: "Failed Dependency", 500: "Internal Server Error", 507: "Insufficient Storage"}
 
 
+@lru_cache(1000)
 def _opened(name: str) -> tuple[str, str]:
     """The name as it stands in a tag, and the declaration that it needs."""
     if name.startswith(DAV):
@@ -180,12 +184,10 @@ def element(name: str, content: str) -> str:
 
 def plain(words: str) -> str:
     """Words as XML may have them: characters that it forbids are replaced."""
-    allowed = "".join(
-        c if c in "\t\n\r" or " " <= c <= "\ud7ff" or "\ue000" <= c <= "\ufffd" or c > "\uffff" else "\ufffd" for c in words
-    )
-    return escape(allowed, quote=False)
+    return escape(_FORBIDDEN.sub("\ufffd", words), quote=False)
 
 
+@cache
 def _status(status: int) -> str:
     return f"<D:status>HTTP/1.1 {status} {_PHRASES.get(status, 'Error')}</D:status>"
 

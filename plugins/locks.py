@@ -19,6 +19,7 @@ from app import (
     Conflict,
     Files,
     Insert,
+    Query,
     Record,
     Records,
     Remove,
@@ -38,7 +39,8 @@ from app import (
 # A provider's locks are one row of the state provider: so one look by key tells whether anything is locked, and of two
 # clients that lock the same place one wins. Paths are those of the provider, whichever share leads to them.
 # uses: ERRORS VALUES CONTRACTS
-# defines: TABLE MOST_LOCKS MOST_OWNER Locked Lock is_below new_token active change at_or_above conflicting blocking
+# defines: TABLE MOST_LOCKS MOST_OWNER Locked Lock is_below new_token active change of_subject end_of_subject
+#          at_or_above conflicting blocking
 
 TABLE = "_locks"
 MOST_LOCKS, MOST_OWNER = 500, 1000  # of a provider; characters of what a client says of its owner
@@ -104,6 +106,18 @@ def change(
             state.commit([write, *also])
             return kept
     raise Busy("other locks are being set or ended: try again")
+
+
+def of_subject(state: Records, subject: str, now: float) -> list[tuple[str, Lock]]:
+    """Somebody's locks, each with its provider."""
+    rows = state.walk(Query(TABLE))
+    return [(row.key, one) for row in rows for one in _living(row, now) if one.subject == subject]
+
+
+def end_of_subject(state: Records, subject: str, now: float) -> None:
+    """Ends all locks that somebody has."""
+    for provider in {provider for provider, _ in of_subject(state, subject, now)}:
+        change(state, provider, now, lambda locks: [one for one in locks if one.subject != subject])
 
 
 def at_or_above(locks: Iterable[Lock], path: str) -> list[Lock]:

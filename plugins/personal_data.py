@@ -32,8 +32,8 @@ from app import (
 # The person's row, tokens, sessions, drafts and comments, the records that he owns or made with their files, and the
 # entries of the audit trail that are his or speak of these records. An erased entry keeps when and what was done, and is
 # sealed anew.
-# uses: ERRORS VALUES AUTH RESOURCES plugin:comments plugin:form_drafts plugin:outbox plugin:people plugin:row_rules
-#          plugin:seals
+# uses: ERRORS VALUES AUTH RESOURCES plugin:comments plugin:form_drafts plugin:locks plugin:outbox plugin:people
+#       plugin:row_rules plugin:seals
 # defines: ERASED exported erase
 
 ERASED = "erased"  # stands in place of who it was
@@ -79,8 +79,8 @@ def _is_about(entry: Value, owned: Collection[tuple[str, str]]) -> bool:
 
 
 def exported(site: Any, subject: str) -> Iterator[Value]:
-    """Everything that the site holds of a person, each with its `kind`: person, token, session, link, share, record,
-    comment, draft and entry. Raises NotFound if there is nothing."""
+    """Everything that the site holds of a person, each with its `kind`: person, token, session, link, share, lock,
+    record, comment, draft and entry. Raises NotFound if there is nothing."""
     count = 0
     for found in _everything(site, subject):
         count += 1
@@ -97,6 +97,8 @@ def _everything(site: Any, subject: str) -> Iterator[Value]:
         for one in _rows(site, table, subject):
             shown = {name: value for name, value in one.value.items() if name not in _SECRETS}
             yield {"kind": table.strip("_").removesuffix("s"), **shown}
+    for _, lock in plugin("locks").of_subject(site.state, subject, site.clock()):
+        yield {"kind": "lock", "address": lock.address, "owner": lock.owner, "expires_at": lock.expires_at}
     for records in site.audit_stores():
         for one in plugin("form_drafts").of_person(records, subject):
             yield {"kind": "draft", **{name: one.value[name] for name in ("form", "at", "texts", "files")}}
@@ -133,6 +135,7 @@ def erase(site: Any, subject: str, operator: Caller) -> Value:
     if row:
         _ask(site, root, "admin/people", subject)
         counts["person"] = 1
+    plugin("locks").end_of_subject(site.state, subject, site.clock())  # before what they would keep in its place
     for form, record in owned:
         with suppress(NotFound):  # somebody deleted it meanwhile
             _ask(site, root, form.address, "records", record.key)

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
+from functools import lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 from urllib.parse import quote, urlsplit
@@ -266,9 +267,14 @@ def _etag(finder: Finder, node: Node) -> str | None:
 
 
 def _modified(finder: Finder, node: Node) -> str | None:
+    return None if node.modified_at is None else _http_date(int(node.modified_at))
+
+
+@lru_cache(1000)
+def _http_date(second: int) -> str:
     from email.utils import formatdate
 
-    return None if node.modified_at is None else formatdate(int(node.modified_at), usegmt=True)
+    return formatdate(second, usegmt=True)
 
 
 def _created(finder: Finder, node: Node) -> str | None:
@@ -727,7 +733,7 @@ def end_lock(call: Call) -> Answer:
     if others:  # of somebody else: the trail tells who ended it
         audit, name = call.site.audit, call.address(call.place)
         entry = audit.entry(call.caller, HttpRunner.kind, call.exchange.id, name, Action.UPDATE)
-        audit.best_effort(entry | {"before": {"locked_by": others[0].subject}})
+        audit.best_effort(entry | {"before": {"subject": others[0].subject}})
     return Answer(204, [])
 
 

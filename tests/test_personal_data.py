@@ -50,7 +50,17 @@ def trail(tmp_path: Path) -> Trail:
             whose = site.token(other, "forms/leave:*")
             site.create(f"forms/leave/records/{key}/comments", {"text": f"{other} says"}, by=whose)
         share(site, subject, by)
+        lock(site, subject, key)
     return made
+
+
+def lock(site: Site, subject: str, key: str) -> None:
+    """The receipt of a record, locked by somebody."""
+    locks, state, now = app.plugin("locks"), site.app.state, site.app.clock()
+    root = site.folder / "data/files"
+    [path] = [str(one.relative_to(root)) for one in root.rglob("taxi.txt") if key in str(one)]
+    made = locks.Lock(f"t:{subject}", path, f"files/receipts/{path}", False, True, "", subject, now + 3600)
+    locks.change(state, "disk", now, lambda present: [*present, made])
 
 
 def share(site: Site, subject: str, by: str) -> None:
@@ -64,7 +74,7 @@ def share(site: Site, subject: str, by: str) -> None:
 
 def everything(site: Site) -> str:
     """All that is stored, as text: rows of every table, and the files."""
-    tables = ("_people", "_tokens", "_sessions", "_links", "_shares", "_audit", "_comments", "leave")
+    tables = ("_people", "_tokens", "_sessions", "_links", "_shares", "_audit", "_comments", "_locks", "leave")
     rows = [str(one) for table in tables for one in site.app.state.walk(Query(table))]
     files = [str(path) for path in (site.folder / "data/files").rglob("*")]
     return "\n".join([*rows, *files])
@@ -73,7 +83,7 @@ def everything(site: Site) -> str:
 def test_what_is_held_of_a_person_is_written_out(trail: Trail) -> None:
     found = list(personal.exported(trail.site.app, "ann"))
     kinds = [one["kind"] for one in found]
-    assert {"person", "token", "link", "share", "record", "comment", "entry"} <= set(kinds)
+    assert {"person", "token", "link", "share", "lock", "record", "comment", "entry"} <= set(kinds)
     [record] = [one for one in found if one["kind"] == "record"]
     assert (record["form"], record["name"], record["created_by"]) == ("forms/leave", "ann is ill", "ann")
     entries = [one for one in found if one["kind"] == "entry"]
