@@ -6,7 +6,6 @@ import base64
 import os
 import random
 import re
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -15,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
+import backends
 import pytest
 from http_client import JSON, MULTIPART, Reply, Server, Site, drip, multipart, serving
 
@@ -534,19 +534,12 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, s
         yield one, subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def program(name: str) -> str:
-    found = shutil.which(name)
-    if not found:
-        pytest.skip(f"{name} is not installed")
-    return found
-
-
 @pytest.mark.parametrize("share", ["docs", "blobs"])
 def test_litmus_finds_nothing(server: tuple[Server, str], share: str, tmp_path: Path) -> None:
     one, token = server
     url = f"http://127.0.0.1:{one.tcp[1]}/dav/{share}/"
     done = subprocess.run(
-        [program("litmus"), "-k", url, "ann", token], cwd=tmp_path, capture_output=True, text=True, timeout=300
+        [backends.program("litmus"), "-k", url, "ann", token], cwd=tmp_path, capture_output=True, text=True, timeout=300
     )
     summaries = re.findall(r"of (\d+) tests run: (\d+) passed", done.stdout)
     assert len(summaries) == 5, done.stdout
@@ -583,7 +576,7 @@ def test_rclone_syncs_copies_checks_and_moves_odd_names(
     server: tuple[Server, str], vendor: str, share: str, folders: int, tmp_path: Path
 ) -> None:
     one, token = server
-    rclone, source = program("rclone"), tmp_path / "source"
+    rclone, source = backends.program("rclone"), tmp_path / "source"
     count = odd_files(source, folders)
     secret = subprocess.run([rclone, "obscure", token], capture_output=True, text=True, check=True).stdout.strip()
     url = f"http://127.0.0.1:{one.tcp[1]}/dav/{share}"
@@ -625,7 +618,7 @@ def test_cadaver_makes_and_fetches_and_locks(server: tuple[Server, str], tmp_pat
     )
     url = f"http://127.0.0.1:{one.tcp[1]}/dav/docs/"
     done = subprocess.run(
-        [program("cadaver"), url], input=script, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)},
+        [backends.program("cadaver"), url], input=script, cwd=tmp_path, env=os.environ | {"HOME": str(tmp_path)},
         capture_output=True, text=True, timeout=60,
     )  # fmt: skip
     assert (tmp_path / "c.txt").read_text() == "by cadaver", done.stdout
