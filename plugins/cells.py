@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from urllib.parse import quote
 
 import app
@@ -87,11 +88,12 @@ class Rows:
         moves: Any = None,  # what moves a record on (plugins/move_pages.py), in a cell at the end of each row
         boxes: Any = None,  # what chooses rows (plugins/several_pages.py), in a cell at the beginning of each
         between: Mapping[int, str] = MappingProxyType({}),  # rows of HTML by the number of the row that each stands behind
+        kept: dict[Any, Any] | None = None,  # where the rows of the last look at this list are
     ) -> None:
         self._columns, self._titles = columns, list(map(locale.heading, columns))
         self._rows, self._locale, self._url = list(rows), locale, url
         self._records, self._ending, self._moves, self._boxes = records and url(records), ending, moves, boxes
-        self._between = between
+        self._between, self._kept = between, kept
         self._leads = next((place for place, one in enumerate(columns) if not one.link), None)  # the column that leads there
 
     def __len__(self) -> int:
@@ -115,6 +117,18 @@ class Rows:
 
     @property
     def html(self) -> str:
+        """As on the last look at the list, if the rows are the same objects: those of records are, which nobody changes."""
+        by_row = self._moves or self._boxes or self._between
+        if self._kept is None or by_row or any(hasattr(column.titles, "learn") for column in self._columns):
+            return self._made()
+        now = self._locale, self._records, self._ending
+        before, rows, html = self._kept.get("rows") or ((), (), "")
+        if now != before or len(rows) != len(self._rows) or not all(map(operator.is_, rows, self._rows)):
+            html = self._made()
+            self._kept["rows"] = now, self._rows, html
+        return cast(str, html)
+
+    def _made(self) -> str:
         leads = self._leads if self._records else None
         columns = [
             self._leading(column, title) if place == leads else self._column(column, title)

@@ -364,7 +364,8 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
     state, may_create = pages.list_state(exchange), is_records and Action.CREATE in page["may"]
     ending = "?" + urlencode({"_list": state}) if state and is_records else ""
     between = app.plugin("totals").between(exchange, response, columns) if table.added else {}
-    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes, between)
+    kept = None if asked.again else asked.kept
+    rows = cells.Rows(columns, table.rows, exchange.locale, exchange.url, records, ending, moves, boxes, between, kept)
     return {
         "title": page.get("heading") or page["title"], "note": page["note"], **asked.filter(response),
         **app.plugin("view_extras").of_page(exchange, response),

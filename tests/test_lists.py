@@ -25,6 +25,7 @@ url = "sqlite:///app.db"
 [forms.team.fields]
 code = { type = "string", required = true }
 name = { type = "string" }
+size = { type = "number" }
 [forms.trip]
 states = { field = "status", initial = "new", moves = ["new>approved"] }
 [forms.trip.fields]
@@ -42,6 +43,9 @@ pay = { type = "number", read_by = ["staff"] }
 from = "forms/trip"
 columns = { name = {}, kind = {}, days = {}, urgent = {} }
 facets = ["kind", "urgent"]
+[views.teams]
+from = "forms/team"
+columns = { name = {}, size = {} }
 [views.raw]
 provider = "main"
 sql = """select data->>'name' as name, data->>'day' as day, data->>'at' as at, data->>'days' as days, 1 as "odd, one"
@@ -330,3 +334,16 @@ def test_a_link_to_a_record_carries_the_list_and_one_page_before(site: Site, sta
     text = page(site, "/forms/trip/records?_columns=name,days&days__gte=3", staff).text
     assert "records?" not in text.partition('data-of="Who"')[2].partition("<bdi>")[0]
     assert "_list=_columns%3Dname%252Cdays%26days__gte%3D3" in text
+
+
+def test_each_look_at_a_list_shows_its_reader_s_own_links_language_and_the_latest_rows(site: Site, staff: str) -> None:
+    viewer = site.token("views/teams:read", subject="vi")
+    [ops] = site.get("/forms/team/records?code=ops", staff).json["items"]
+    at = f"/forms/team/records/{ops['id']}"
+    for size, shown in ((1.5, {"en": "1.5", "de": "1,5"}), (2.25, {"en": "2.25", "de": "2,25"})):
+        assert site.send(at, {"size": size}, staff, "PATCH").status == 200
+        for lang in ("en", "de", "en"):
+            for token, leads in ((staff, True), (viewer, False), (staff, True)):
+                text = site.get("/views/teams", token, Accept="text/html", Accept_Language=lang).text
+                assert (f'href="{at}"' in text) == leads
+                assert f'data-of="Size"><bdi>{shown[lang]}</bdi>' in text
