@@ -1,9 +1,11 @@
-"""/search: what there is of a name or a text, among the resources, their records and the names of files."""
+"""/search: what there is of a name or a text, among the resources, their records, pages of apps and the names of files."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 from urllib.parse import quote, unquote
@@ -14,6 +16,7 @@ from app import (
     Answer,
     App,
     AppError,
+    AppPage,
     Asked,
     BadRequest,
     Caller,
@@ -45,8 +48,10 @@ from app import (
 _LONGEST = 200  # characters of what is searched for
 _HITS = 5  # of a resource
 _RESOURCES = 50  # that are found by their names
+_PAGES = 20  # of an app
 _TIME_S = 2.0  # for everything
 _LETTERS = 90  # of the text around what was found
+_MARKS = re.compile(r"^[#>|*+-]+ |\*\*|`+|\]\([^)\s]*\)|!?\[", re.MULTILINE)  # of Markdown, which say nothing by themselves
 
 
 class _Task:
@@ -72,7 +77,7 @@ class Search(Route):
         places = plugin("pages").pages_of(exchange).way(exchange).places(exchange, home.caller)
         found = _named(cast(Value, home.data)["resources"], places, text) if text else []
         tasks = _tasks(site, home.caller) if text else []
-        placed = [(task.resource.providers[0], task) for task in tasks]
+        placed = [(_asked_of(site, task.resource), task) for task in tasks]
         plugin("asking").do_all("search", placed, lambda task: _ask(exchange, site, task, text), time.monotonic() + _TIME_S)
         if not exchange.page:
             return json_answer(200, _as_data(text, found, tasks, places))
@@ -116,19 +121,29 @@ def _named(resources: Sequence[Mapping[str, str]], places: Any, text: str) -> li
     return [hit for _, hit in sorted(found, key=lambda pair: pair[0])][:_RESOURCES]
 
 
-# ---- records and files
+# ---- records, pages of apps, and files
 
 
 def _tasks(site: App, caller: Caller) -> list[_Task]:
-    """What can be searched by this caller: the lists of records, then the shares."""
+    """What can be searched by this caller: the pages of apps, the lists of records, then the shares."""
     found = [_Task(where, one) for address, one in site.resources.items() if (where := _list_of(address, one, caller))]
-    return sorted(found, key=lambda task: isinstance(task.resource, Files))
+    return sorted(found, key=lambda task: (isinstance(task.resource, Files), not isinstance(task.resource, AppPage)))
+
+
+def _asked_of(site: App, resource: Resource) -> Any:
+    """What a resource waits for, which others may wait for, too: its provider, or that of the share with an app's pages."""
+    if isinstance(resource, AppPage):
+        share = site.resources.get("/".join(str(resource.config.pages).split("/")[:2]))
+        return share.providers[0] if isinstance(share, Files) else resource
+    return resource.providers[0]
 
 
 def _list_of(address: str, resource: Resource, caller: Caller) -> str:
     """The list that the caller may search: of a form that of all records, or else that of his own; "" if there is none."""
     if isinstance(resource, Files):
         return address if caller.may(Action.READ, address) else ""
+    if isinstance(resource, AppPage):
+        return f"{address}/pages" if resource.config.pages and caller.may(Action.READ, f"{address}/pages") else ""
     if not isinstance(resource, Form):
         return ""
     if caller.may(Action.READ, resource.records_at):
@@ -141,9 +156,14 @@ def _list_of(address: str, resource: Resource, caller: Caller) -> str:
 
 def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:
     """Ask one resource. What fails is not done; whoever runs the site finds it in the log."""
-    request = _request(exchange, task.address, {"_q": text, "_size": str(_HITS)})
+    is_app = isinstance(task.resource, AppPage)
+    request = _request(exchange, task.address, {} if is_app else {"_q": text, "_size": str(_HITS)})
     try:
         response = site.handle(request)
+        if is_app:
+            task.hits = _pages(exchange, site, cast(Value, response.data)["items"], text)
+            task.is_done = True
+            return
         task.hits = list(_hits(site, request, task, response, text))
         task.has_more = response.table is not None and response.table.next is not None
         task.is_done = True
@@ -155,6 +175,21 @@ def _ask(exchange: Exchange, site: App, task: _Task, text: str) -> None:
         LOG.info("request %s: %s could not be searched: %s", exchange.id, task.address, error.message)
     except Exception:
         LOG.exception("request %s: the search in %s failed", exchange.id, task.address)
+
+
+def _pages(exchange: Exchange, site: App, items: Sequence[Mapping[str, str]], text: str) -> list[Value]:
+    """The pages of an app whose title has the text, and then those that have it in what they say."""
+    wanted, named, said = fold_case(text), list[Value](), list[Value]()
+    for one in items:
+        hit: Value = {"kind": "page", "address": one["address"], "title": one["title"], "text": ""}
+        if wanted in fold_case(one["title"]):
+            named.append(hit)
+        elif len(named) + len(said) < _PAGES:
+            with suppress(AppError):  # it was removed just now, or may not be read
+                page = site.handle(_request(exchange, one["address"], {})).page
+                if piece := _piece(_MARKS.sub("", page["found"].text.body), wanted):
+                    said.append({**hit, "text": piece})
+    return [*named, *said][:_PAGES]
 
 
 def _hits(site: App, request: Request, task: _Task, response: Response, text: str) -> Iterator[Value]:
@@ -181,12 +216,19 @@ def _around(response: Response, row: Mapping[str, Json], title: str, text: str) 
         return ""
     for column in cast(Any, response.table).columns:
         value = row[column.name]
-        if isinstance(value, str) and (at := fold_case(value).find(wanted)) >= 0:
-            start = max(0, at - _LETTERS // 3)
-            piece = " ".join(value[start : start + _LETTERS].split())
-            more = "…" if start + _LETTERS < len(value) else ""
-            return f"{column.title}: {'…' if start else ''}{piece}{more}"
+        if isinstance(value, str) and (piece := _piece(value, wanted)):
+            return f"{column.title}: {piece}"
     return ""
+
+
+def _piece(value: str, wanted: str) -> str:
+    """What stands around a text that is found in another one; "" if it is not."""
+    at = fold_case(value).find(wanted)
+    if at < 0:
+        return ""
+    start = max(0, at - _LETTERS // 3)
+    piece = " ".join(value[start : start + _LETTERS].split())
+    return f"{'…' if start else ''}{piece}{'…' if start + _LETTERS < len(value) else ''}"
 
 
 # ---- what is answered
@@ -232,8 +274,13 @@ def _as_page(
             title, above = places.titles.get(resource, resource), [str(one["title"]) for one in place]
             groups.append(SimpleNamespace(title=title, above=above, hits=links, more_href=more))
     late = [task for task in tasks if not task.is_done]
-    unsearched = [SimpleNamespace(title=_title(places, one), href=exchange.url(one.address, _q=text)) for one in late]
+    unsearched = [SimpleNamespace(title=_title(places, one), href=_again(exchange, one, text)) for one in late]
     return {"groups": groups, "count": sum(len(one.hits) for one in groups), "unsearched": unsearched}
+
+
+def _again(exchange: Exchange, task: _Task, text: str) -> str:
+    """Where what was not searched in time can be; the pages of an app are only listed."""
+    return exchange.url(task.address) if isinstance(task.resource, AppPage) else exchange.url(task.address, _q=text)
 
 
 def _title(places: Any, task: _Task) -> str:

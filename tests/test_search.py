@@ -52,6 +52,35 @@ def find(site: Site, text: str, token: str) -> list[tuple[str, str, str, list[st
     return [(one["kind"], one["title"], one["address"], [p["title"] for p in one["place"]]) for one in reply.json["items"]]
 
 
+def test_pages_of_apps_are_found_by_their_titles_and_by_what_they_say(tmp_path: Path) -> None:
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside" / "start.md").write_text(
+        "---\ntitle: Welcome\n---\n# Hello\n\nAsk **the [porter](x)** for a Badge.\n"
+    )
+    (tmp_path / "beside" / "badges.md").write_text("# Badges\n\nThey are blue.\n")
+    apps = '[apps.guide]\ntitle = "Guide"\npages = "beside"\n[apps.wiki]\ntitle = "Wiki"\npages = "files/docs/wiki"\n'
+    site = Site(tmp_path, edit=lambda toml: toml + apps)
+    root = site.token("**:*")
+    site.put("/files/docs/wiki/keys.md", "# Keys\n\nA badge opens the door.\n", root)
+
+    def pages(token: str, text: str = "BADGE") -> list[tuple[str, str]]:
+        reply = site.get(f"/search?q={text}", token)
+        assert reply.json["unsearched"] == []
+        return [(one["address"], one["text"]) for one in reply.json["items"] if one["kind"] == "page"]
+
+    beside = [("apps/guide/pages/badges", ""), ("apps/guide/pages/start", "Hello Ask the porter for a Badge.")]
+    assert pages(root) == [*beside, ("apps/wiki/pages/keys", "Keys A badge opens the door.")]
+    assert pages(root, "welcome") == [("apps/guide/pages/start", "")]
+    assert pages(site.token("apps/guide:read", "forms/x:read")) == beside
+    assert pages(site.token("apps/wiki:read")) == []  # its pages lie in a share that is not theirs to read
+    [found] = [one for one in site.get("/search?q=porter", root).json["items"] if one["kind"] == "page"]
+    assert (found["title"], [one["title"] for one in found["place"]]) == ("Welcome", ["Guide"])
+    page = site.get("/search?q=badge", root, Accept="text/html").text
+    assert 'href="/apps/guide/pages/badges"' in page
+    assert "<h2>\n    <bdi>Guide</bdi></h2>" in page
+    site.close()
+
+
 def test_resources_records_and_files_are_found_with_their_places(site: Site) -> None:
     root = site.token("**:*")
     first = site.send("/forms/trips", {"who": "Ida", "town": "Århus", "why": "Meet the\nplanners there", "days": 2}, root)
