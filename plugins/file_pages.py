@@ -114,8 +114,8 @@ def _menu(
     found = [("details", exchange.url(address, _do="details", _list=state), t("files.details"))]
     if is_folder and Action.READ in may:
         found.append(("zip", exchange.url(address + "/", _zip="1"), t("files.download")))
-    if not is_folder and caller.subject and Action.READ in may:
-        found.append(("share", exchange.url("share", of=address), t("links.share_short")))
+    if caller.subject and Action.READ in may:
+        found.append(("share", exchange.url("share", of=address + "/" * is_folder), t("links.share_short")))
     for what, ways in _STEPS:
         if any(set(way) <= set(may) for way in ways):
             found.append((what, exchange.url(address, _do=what, _list=state), t(f"files.{what}")))

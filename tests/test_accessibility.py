@@ -137,6 +137,8 @@ a long line of code that is wider than any phone is, and goes on and on and on a
 """
 OWN = "<h2>By team</h2><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</td></tr></table><pre>x</pre>"
 EXTRA = (
+    "/files/papers/?_do=folder", "/files/papers/2026?_do=details", "/files/papers/b.txt?_do=rename",
+    "/files/papers/b.txt?_do=move", "/files/papers/2026?_do=delete",
     "/search", "/search?q=one", "/search?q=zzzz", "/nothing", "/forms/every/records/none", "/files/papers/?_q=a",
     "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
     "/login/mail?sent=1", "/login/x", "/apps/board/pages?_new=1", "/apps/board/pages/start?_edit=1",

@@ -188,7 +188,7 @@ def test_only_what_the_caller_may_do_is_shown(site: Site, ann: Person, share: st
     reader = Person(site, site.token(f"files/{name}:read", f"files/{name}/**:read"))
     page = reader.look(f"{share}/")
     assert steps_of(page, "a.txt") == ["details", "share", "copy"]
-    assert steps_of(page, "sub") == ["details", "zip", "copy"]
+    assert steps_of(page, "sub") == ["details", "zip", "share", "copy"]
     assert Form(page, "several").buttons == [("do", "zip")]
     assert "New folder" not in page.text
     assert steps_of(ann.look(f"{share}/"), "a.txt") == ["details", "share", "rename", "move", "copy", "delete"]
