@@ -7935,6 +7935,7 @@ class _SqliteBlobs(SqliteDatabase, Blobs):
     keep = cached_property(lambda self: self._files.keep)  # of plugins/sql_files.py
     parts = cached_property(lambda self: self._files.parts)
     copy = cached_property(lambda self: self._files.copy)
+    move_folder = cached_property(lambda self: self._files.move_folder)
 
     def make_folder(self, path: str) -> None:
         self._files.make_folder(path)

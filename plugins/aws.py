@@ -47,7 +47,7 @@ else:
 # defines: Provider:aws Sleep ATTEMPTS RETRY_S PAUSE_S LONGEST_PAUSE_S BREAKS ACTIVE_S SWEEP_AFTER_S MOST_WRITES
 #          MOST_ITEM_BYTES MOST_COMMIT_BYTES MOST_SORTED_PAGES PART KEY VERSION DATA TABLE_KEY ALL MIB MOST_ANSWER_BYTES
 #          PART_BYTES READ_BYTES HIDDEN STAGED WRITE_ID THROTTLED Denied BadCredentials Missing Rejected REFUSALS
-#          EXPLAINED Refused Busy Broken error_code error_status refuse_other_answers Held bound_answers Service Session
+#          EXPLAINED GONE Refused Busy Broken error_code error_status refuse_other_answers Held bound_answers Service Session
 #          Aws table_name quoted table_of behind_prefix wanted_keys key_span in_key_order item_version DynamoRecords
 #          part_bytes Object NoBytes S3Reader Upload S3Blobs gone AwsProvider
 
@@ -131,6 +131,9 @@ REFUSALS: tuple[tuple[type[app.AppError], str, str, str], ...] = (
 EXPLAINED = {
     code: (kind, f"the service {words}: {check}") for kind, words, check, codes in REFUSALS for code in codes.split()
 }
+
+
+GONE = ("NoSuchKey", "404", "PreconditionFailed", "412")  # what was looked up is there no longer
 
 
 class Refused(Exception):
@@ -970,7 +973,7 @@ class Upload:
             end = min(at + part_bytes(number), size_bytes)
             params = {"Key": self.key, "UploadId": self.id, "PartNumber": number, "CopySource": source}
             span = {"CopySourceRange": f"bytes={at}-{end - 1}", "CopySourceIfMatch": f'"{etag}"'}
-            done = self._call("copying", "upload_part_copy", needs=("CopyPartResult",), **params, **span)
+            done = self._call("copying", "upload_part_copy", needs=("CopyPartResult",), expect=GONE, **params, **span)
             self.parts.append(done["CopyPartResult"]["ETag"])
             at = end
 
@@ -1191,13 +1194,15 @@ class S3Blobs(Aws, Blobs):
                     upload.write(piece)
                 upload.finish()
             return self._put(path, upload.id, upload.write_id, upload.parts, blob.size_bytes, if_match, if_none_match)
-        except BaseException:
+        except BaseException as error:
             upload.abort()
+            if isinstance(error, Refused):
+                raise app.NotFound(f"{blob.path} was removed or replaced meanwhile") from error
             raise
 
     def _bytes_of(self, blob: Blob) -> Iterator[bytes]:
         """Of any object, hidden ones too."""
-        found = self._s3("copying", "get_object", Key=blob.path, IfMatch=f'"{blob.etag}"')
+        found = self._s3("copying", "get_object", Key=blob.path, IfMatch=f'"{blob.etag}"', expect=GONE)
         with closing(S3Reader(self._service("S3"), blob.path, found["Body"])) as reader:
             yield from reader
 

@@ -54,6 +54,7 @@ from app import (
     Staged,
     Unavailable,
     Unseen,
+    Unsupported,
     Value,
     Write,
     check_blob,
@@ -1018,6 +1019,31 @@ class FileProvider(FolderRecords, Blobs):
             blob = self._put(target, place, goal, leaves=os.path.dirname(place))
             self._prune_durably(os.path.dirname(place))
             return blob
+
+    def move_folder(self, source: str, target: str) -> None:
+        """Renames a folder with all that is in it. Raises NotFound if it is missing, Conflict if the target exists, and
+        Unsupported if they are on different file systems."""
+        with self._locked("moving a folder"):
+            place, goal = self._place(source, last_link=False), self._place(target)
+            if not os.path.isdir(place) or os.path.islink(place):
+                raise NotFound(f"there is no folder {source}")
+            if os.path.lexists(goal):
+                raise Conflict(f"{target} exists already")
+            missing = self._missing_above(goal, target)
+            for name in reversed(missing):
+                os.mkdir(name)
+                self._mark(name)
+            try:
+                os.rename(place, goal)
+            except OSError as error:
+                self._prune(os.path.dirname(goal))
+                if error.errno == errno.EXDEV:
+                    raise Unsupported(f"{source} is on another file system") from error
+                raise
+            folders = [os.path.dirname(name) for name in (goal, *missing, place)]
+            self._sync_or(partial(os.rename, goal, place), *folders)
+            self._marker(place).unlink(missing_ok=True)
+            self._prune_durably(os.path.dirname(place))
 
     def copy(self, source: str, target: str) -> Blob:
         blob = need_blob(source, self.stat(source))

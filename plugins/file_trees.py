@@ -194,7 +194,7 @@ def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
     for path in (*tree.folders, *[blob.path for blob in tree.files]):
         scope.caller.require(Action.DELETE, place.address(place.inner(path)))
     told = tree.told()
-    places = [(place.blobs, blob.path, -blob.size_bytes) for blob in tree.files] or [(place.blobs, place.path, 0)]
+    places = [(place.blobs, place.path, 0), *((place.blobs, blob.path, -blob.size_bytes) for blob in tree.files)]
     act = Act(partial(_delete, place, tree, told), places, told)
     return Plan(respond=lambda blobs: Response(data=told), steps=[act])
 

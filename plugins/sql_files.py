@@ -352,6 +352,27 @@ class SqlFiles(ABC):
         self.prepare_files()
         return self.make_room(work)
 
+    def move_folder(self, source: str, target: str) -> None:
+        """Renames a folder with all that is in it. Raises NotFound if it is missing, Conflict if the target exists."""
+
+        def work(connection: Any) -> None:
+            self.hold_tree(connection)
+            if not isinstance(self._blob_at(connection, source), Folder):
+                raise NotFound(f"there is no folder {source}")
+            if self._blob_at(connection, target):
+                raise Conflict(f"{target} exists already")
+            self._place(connection, target, None, 0, self.clock())
+            columns = ", ".join(
+                f"{one} = cast(? as text) || substr({one}, cast(? as integer))" for one in ("path", "parent")
+            )
+            sql = f"update _blobs set {columns} where path > ? and path < ?"  # noqa: S608
+            renamed = (target, len(source) + 1)
+            connection.execute(sql, (*renamed, *renamed, f"{source}/", f"{source}0"))  # "0" follows "/"
+            self._take_away(connection, source)
+
+        self.prepare_files()
+        self.make_room(work)
+
     def copy(self, source: str, target: str) -> Blob:
         blob = need_blob(source, self.stat(source))
         if self._look(target):

@@ -1324,6 +1324,35 @@ def test_a_copy_has_the_bytes_and_never_overwrites(blobs: Any) -> None:
     assert again.etag != blob.etag
 
 
+def test_a_folder_is_renamed_with_all_that_is_in_it_where_that_is_one_step(blobs: Any) -> None:
+    if not hasattr(blobs, "move_folder"):
+        return
+    etags = [blobs.write(path, [path.encode()]).etag for path in ("x/a/1", "x/a/ü/2", "x/a/ü/v/3", "x/ab", "x/a.b")]
+    blobs.make_folder("x/a/empty")
+    blobs.write("file", [b""])
+    for source, target, refused in (
+        ("none", "new", app.NotFound), ("file", "new", app.NotFound), ("x/a", "file", app.Conflict),
+        ("x/a", "file/below", app.Conflict), ("x/a", "x/ab", app.Conflict), ("x/a", "x", app.Conflict),
+    ):  # fmt: skip
+        with pytest.raises(refused):
+            blobs.move_folder(source, target)
+    assert not blobs.is_folder("new")
+    blobs.move_folder("x/a", "y/deep/é")
+    assert [one.path for one in blobs.scan()] == ["file", *sorted(
+        ["x/a.b", "x/ab", "y/deep/é/1", "y/deep/é/ü/2", "y/deep/é/ü/v/3"], key=str.encode
+    )]  # fmt: skip
+    assert [blobs.stat(f"y/deep/é/{one}").etag for one in ("1", "ü/2", "ü/v/3")] == etags[:3]
+    assert everything(blobs.read("y/deep/é/ü/v/3")) == b"x/a/\xc3\xbc/v/3"
+    assert [one.path for one in blobs.scan("y/deep/é", deep=False)] == [f"y/deep/é/{one}" for one in ("1", "empty", "ü")]
+    assert not blobs.is_folder("x/a")
+    for one in ("1", "ü/2", "ü/v/3"):
+        blobs.remove(f"y/deep/é/{one}")
+    assert blobs.is_folder("y/deep/é/empty")
+    blobs.move_folder("y/deep/é", "x/a")
+    assert not blobs.is_folder("y")
+    blobs.write("y", [b"a file"])
+
+
 def test_of_racing_copies_to_one_path_one_wins(blobs: Any) -> None:
     for number in range(6):
         blobs.write(f"from/{number}", [b"%d" % number])
