@@ -805,17 +805,6 @@ class FileProvider(FolderRecords, Blobs):
             self.reserve.check("staging")
             yield self._staged / os.path.basename(name)
 
-    @staticmethod
-    def _date(place: Path, staged: Staged) -> None:
-        """Give staged bytes the time that they are published with."""
-        at_ns = plugin("file_copies").stamp_ns(staged.modified_at, staged.sha256 or staged.id)
-        try:
-            os.utime(place, ns=(at_ns, at_ns))
-        except (OverflowError, ValueError) as error:
-            raise BadRequest("the time of the file is none that can be kept") from error
-        with open(place, "rb") as file:
-            sync(file.fileno())
-
     def keep(self, staged: Staged) -> None:
         """Has staged bytes count as staged just now; those that are gone stay gone."""
         with self._errors("keeping staged bytes"), suppress(FileNotFoundError):
@@ -842,7 +831,7 @@ class FileProvider(FolderRecords, Blobs):
             if not source.is_file():
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
             if staged.modified_at is not None:
-                self._date(source, staged)
+                plugin("file_copies").set_time(source, staged)
             return self._put(path, str(source), place, alone=if_none_match)
 
     @staticmethod
@@ -1046,23 +1035,7 @@ class FileProvider(FolderRecords, Blobs):
             self._prune_durably(os.path.dirname(place))
 
     def copy(self, source: str, target: str) -> Blob:
-        blob = need_blob(source, self.stat(source))
-        if self._look(target):
-            raise Conflict(f"{target} exists already")
-        staged = Staged(new_id(self._clock()), blob.size_bytes, "", blob.modified_at)
-        try:
-            with closing(self.read(source, if_match=blob.etag)) as reader, self._errors("copying"):
-                self._make_folders()
-                with open(self._staged / staged.id, "xb", buffering=0) as file:
-                    check = partial(self.reserve.check, "copying")
-                    plugin("file_copies").duplicate(reader.fileno(), file.fileno(), blob.size_bytes, check)
-                    sync(file.fileno())
-            return self.publish(staged, target, if_none_match=True)
-        except BaseException as error:
-            self.discard(staged)
-            if isinstance(error, PreconditionFailed | EOFError):
-                raise Conflict(f"{target} exists already" if self._look(target) else f"{source} was changed") from error
-            raise
+        return plugin("file_copies").plain(self, source, target)  # type: ignore[no-any-return]
 
     def is_link(self, path: str) -> bool:
         """Whether a path is a link to what is elsewhere in the share."""

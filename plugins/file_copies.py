@@ -6,8 +6,11 @@ import hashlib
 import os
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
 
-from app import CHUNK_BYTES, Blob, Blobs, Conflict, NotFound, PreconditionFailed
+from app import CHUNK_BYTES, BadRequest, Blob, Blobs, Conflict, NotFound, PreconditionFailed, Staged, plugin
 
 # ==== 1. COPIES ==================================================================================================
 # The bytes are read and staged again. A file that is replaced meanwhile is copied as it was.
@@ -34,8 +37,8 @@ def within(blobs: Blobs, source: str, target: str) -> Blob:
 
 # ==== 2. PLAIN ===================================================================================================
 # Bytes of plain files, copied by the system where it can: on some file systems both then share them. And their times.
-# uses: VALUES
-# defines: duplicate stamp_ns
+# uses: ERRORS VALUES plugin:disk
+# defines: duplicate plain set_time stamp_ns
 
 _AT_ONCE = 64 * 1024 * 1024  # copied by one call
 
@@ -58,6 +61,42 @@ def duplicate(source: int, target: int, size_bytes: int, check: Callable[[], Non
         if not copied:
             raise EOFError
         done += copied
+
+
+def plain(blobs: Any, source: str, target: str) -> Blob:
+    """Copies a file of a FileProvider. Raises as Blobs.copy() does."""
+    blob = blobs.stat(source)
+    if blob is None:
+        raise NotFound(f"there is no file {source}")
+    if blobs.stat(target) or blobs.is_folder(target):
+        raise Conflict(f"{target} exists already")
+    staged: Staged = blobs.stage(())
+    try:
+        with (
+            closing(blobs.read(source, if_match=blob.etag)) as reader,
+            blobs.staging(staged.id) as place,
+            place.open("r+b", buffering=0) as file,
+        ):
+            duplicate(reader.fileno(), file.fileno(), blob.size_bytes, partial(blobs.reserve.check, "copying"))
+            plugin("disk").sync(file.fileno())
+        whole = Staged(staged.id, blob.size_bytes, "", blob.modified_at)
+        return cast(Blob, blobs.publish(whole, target, if_none_match=True))
+    except BaseException as error:
+        blobs.discard(staged)
+        if isinstance(error, EOFError | PreconditionFailed):
+            raise Conflict(f"{target} was made, or {source} was changed meanwhile") from error
+        raise
+
+
+def set_time(place: Path, staged: Staged) -> None:
+    """Gives staged bytes, durably, the time that they are published with. Raises BadRequest if none can have it."""
+    try:
+        at_ns = stamp_ns(cast(float, staged.modified_at), staged.sha256 or staged.id)
+        os.utime(place, ns=(at_ns, at_ns))
+    except (OverflowError, ValueError) as error:
+        raise BadRequest("the time of the file is none that can be kept") from error
+    with place.open("rb") as file:
+        plugin("disk").sync(file.fileno())
 
 
 def stamp_ns(modified_at: float, what: str) -> int:
