@@ -3017,7 +3017,7 @@ def _media_headers(name: str) -> Sequence[tuple[str, str]]:
         media = "text/plain; charset=utf-8"
     shown = "inline" if _INLINE.fullmatch(media) and not scriptable else "attachment"
     disposition = f"{shown}; filename=\"{_quotable(name, '_')}\"; filename*=UTF-8''{quote(name, safe='')}"
-    policy = "frame-ancestors 'none'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
+    policy = "frame-ancestors 'self'" if media == "application/pdf" else _FILE_POLICY  # viewers of PDF need no sandbox
     return [("Content-Type", media), ("Content-Disposition", disposition), ("Content-Security-Policy", policy)]
 
 
@@ -6098,7 +6098,7 @@ _ENTRY = (
 
 # Plugins that answer what a parameter asks of a folder or a file, by its name. Each has read(share, request, scope, path,
 # parts), which returns a Plan: `path` is the place in the provider, `parts` are the names that lead there in the share.
-_FILE_PARTS: Mapping[str, str] = {"_do": "file_pages", "_zip": "zip"}
+_FILE_PARTS: Mapping[str, str] = {"_do": "file_pages", "_zip": "zip", "_view": "file_view"}
 
 
 class Files(Resource):
@@ -9396,7 +9396,7 @@ _ASKED_FOR_LATE = (
     *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),
-    *("quota_count", "share_folders", "tus", "upload_parts"),
+    *("file_view", "quota_count", "share_folders", "tus", "upload_parts"),
 )
 
 

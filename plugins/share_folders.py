@@ -40,7 +40,7 @@ links, share = plugin("links"), plugin("share")
 # ==== 1. LISTS ===================================================================================================
 # /s/CODE/ is the folder, and what is below it stands at the same way from there. What its maker may not read is not there.
 # Nothing says where in which share the folder is.
-# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:pages plugin:share_pages
+# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:file_view plugin:pages plugin:share_pages
 # defines: shown href
 
 _ASKED = ("_size", "_next", "_prev", "_q", "_sort", "_zip", "_name", "_view", "_list")
@@ -61,6 +61,8 @@ def shown(exchange: Exchange, site: App, row: Record, inside: Sequence[str]) -> 
     kind, name, *path = split_path(row.value["address"])
     exchange.resource, exchange.path_inside = f"{kind}/{name}", (*path[:-1], *inside)
     if response.table is None:
+        if isinstance(response.data, dict):
+            [response.data] = cast(list[Value], _moved(exchange, [response.data], is_whole=False))
         return cast(Answer, share.dumped(exchange, response))
     response.table.rows = _moved(exchange, response.table.rows, is_whole=exchange.format.whole)
     if not exchange.page:
@@ -102,6 +104,7 @@ def _list_page(exchange: Exchange, site: App, row: Record, response: Response) -
         "next_href": here(**(again | {"_next": table.next})) if table.next else "",
         "empty": t("table.nothing_fits") if exchange.query.get("_q") else t("files.empty"),
     }  # fmt: skip
+    page = plugin("file_view").around_list(exchange, response, page)
     body = pages.pages_of(exchange).render(exchange, "shared_folder.tpl", page["title"], page, caller=_NO_CRUMBS)
     return pages.page_answer(200, body)
 
@@ -130,8 +133,8 @@ def _depth(exchange: Exchange) -> int:
 # ==== 2. BOX =====================================================================================================
 # A link for adding files shows none. Each is stored as the one who made the link may store it, under a name that is free;
 # the audit trail names the link. An address sends as often in an hour as forms that are open to strangers take.
-# uses: ERRORS VALUES RUNNERS ASSEMBLY LISTS plugin:media_types plugin:pages plugin:public_forms plugin:share_pages
-#       plugin:uploads
+# uses: ERRORS VALUES RUNNERS ASSEMBLY LISTS plugin:file_view plugin:media_types plugin:pages plugin:public_forms
+#       plugin:share_pages plugin:uploads
 # defines: Box box
 
 _TOLD = ("name", "size_bytes", "sha256")  # of a file that was stored

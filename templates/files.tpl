@@ -133,3 +133,4 @@
 % if page.entries:
 %   include('_under.tpl')
 % end
+% include('_readme.tpl', readme=getattr(page, 'readme', None))

@@ -52,3 +52,4 @@
 % if page.next_href:
 <nav class="pager" aria-label="{{t("table.pages")}}"><a class="button" href="{{page.next_href}}" rel="next">{{t("files.more")}}</a></nav>
 % end
+% include('_readme.tpl', readme=page.readme)
