@@ -3034,10 +3034,10 @@ def send_content(exchange: Exchange, content: Content, *, trusted: bool = False)
         ("ETag", f'"{blob.etag}"'), ("Last-Modified", _date(int(blob.modified_at))),
         ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
     ]  # fmt: skip
+    own = _own_headers(content.name) if trusted else _media_headers(content.name)
     if _not_modified(exchange, blob):
-        return Answer(304, headers)
-    ranges = _wanted_ranges(exchange, blob)
-    headers += _own_headers(content.name) if trusted else _media_headers(content.name)
+        return Answer(304, [*headers, own[-1]])  # the policy of the file: browsers put it in the place of the one they have
+    ranges, headers = _wanted_ranges(exchange, blob), [*headers, *own]
     if ranges and len(ranges) > 1:
         headers, parts = plugin("byte_ranges").several(content, ranges, headers)
         return Answer(206, headers, _Stream(parts, parts))

@@ -20,7 +20,7 @@
   <a class="button small" href="{{page.after_href}}" rel="next" aria-label="{{t("view.after", name=page.after)}}"><bdi>{{page.after}}</bdi> →</a>
 % end
 </nav>
-<div class="view {{page.kind}}">
+<div class="view as-{{page.kind or 'file'}}">
 % if page.kind == "image":
   <a href="{{page.href}}"><img src="{{page.href}}" alt="{{page.name}}"></a>
 % elif page.kind == "pdf":
