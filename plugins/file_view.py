@@ -157,8 +157,8 @@ def rows_of(text: Text) -> tuple[list[list[str]], bool] | None:
 
 # ==== 3. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS KINDS TEXTS README plugin:media_types plugin:pages
-#       plugin:share_folders
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS KINDS TEXTS README plugin:file_pages plugin:media_types
+#       plugin:pages plugin:share_folders
 # defines: read
 
 _MOST_SEEN = 5000  # entries of a folder among which the files before and after are looked for
@@ -205,7 +205,7 @@ def _page(one: _One, exchange: Exchange, response: Response) -> Answer:
             (locale.t("files.modified"), locale.write_date_time(rfc3339(one.blob.modified_at))),
             (locale.t("view.type"), media.partition(";")[0]),
         ],
-        **_buttons(exchange, one, caller), **_content(exchange, one),
+        "buttons": _buttons(exchange, one, caller), **_content(exchange, one),
     }  # fmt: skip
     if not exchange.inner.startswith("s/"):
         share = exchange.resource
@@ -218,17 +218,15 @@ def _page(one: _One, exchange: Exchange, response: Response) -> Answer:
     return pages.page_answer(200, body, policy=_POLICY)
 
 
-def _buttons(exchange: Exchange, one: _One, caller: Caller) -> dict[str, str]:
-    """Where the buttons lead that this caller may press."""
-    found = {"share_href": "", "delete_href": ""}
+def _buttons(exchange: Exchange, one: _One, caller: Caller) -> list[tuple[str, str, str]]:
+    """(what, address, words) of what this caller may do with the file, as in the menu of its row."""
     if exchange.inner.startswith("s/"):
-        return found
-    address = one.share.entry(one.blob)["address"]
-    if caller.subject:
-        found["share_href"] = exchange.url("share", of=address)
-    if caller.may(Action.DELETE, str(address)):
-        state = urlencode(pages.listed(exchange)) or None
-        found["delete_href"] = exchange.url(str(address), _method="DELETE", _list=state)
+        return []
+    row, state, found = one.share.entry(one.blob), urlencode(pages.listed(exchange)) or None, []
+    for what, href, words in plugin("file_pages").entry(exchange, row, caller).menu:
+        if what != "details":  # which stand below
+            own = exchange.url(str(row["address"]), _do=what, _list=state)
+            found.append((what, href if what == "share" else own, words))
     return found
 
 

@@ -40,7 +40,7 @@ links, share = plugin("links"), plugin("share")
 # ==== 1. LISTS ===================================================================================================
 # /s/CODE/ is the folder, and what is below it stands at the same way from there. What its maker may not read is not there.
 # Nothing says where in which share the folder is.
-# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:file_view plugin:pages plugin:share_pages
+# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:file_pages plugin:file_view plugin:pages plugin:share_pages
 # defines: shown href
 
 _ASKED = ("_size", "_next", "_prev", "_q", "_sort", "_zip", "_name", "_view", "_list")
@@ -119,7 +119,7 @@ def _entry(exchange: Exchange, row: Mapping[str, Json], folder: Sequence[str]) -
     return SimpleNamespace(
         name="/".join(way[len(way) - max(1, len(way) - _depth(exchange)) :]) if exchange.query.get("_q") else row["name"],
         href="" if row["type"] == "unreadable" else address, is_folder=is_folder,
-        kind="folder" if is_folder else "file",
+        kind=plugin("file_pages").kind_of(str(row["name"]), is_folder=is_folder),
         size=locale.t("files.unreadable") if row["type"] == "unreadable" else size,
         modified=locale.write_date_time(modified), modified_iso=modified,
     )  # fmt: skip

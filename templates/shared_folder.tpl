@@ -50,6 +50,6 @@
 <div class="empty"><p>{{page.empty}}</p></div>
 % end
 % if page.next_href:
-<nav class="pager" aria-label="{{t("table.pages")}}"><a class="button" href="{{page.next_href}}" rel="next">{{t("files.more")}}</a></nav>
+<nav class="pager" aria-label="{{t("table.pages")}}"><a class="button small" href="{{page.next_href}}" rel="next">{{t("table.next")}}</a></nav>
 % end
 % include('_readme.tpl', readme=page.readme)

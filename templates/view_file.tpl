@@ -3,11 +3,8 @@
   <h1><bdi>{{page.name}}</bdi></h1>
   <div class="tools">
     <a class="button solid" href="{{page.href}}" download>{{t("view.download")}}</a>
-% if page.share_href:
-    <a class="button" href="{{page.share_href}}">{{t("links.share_short")}}</a>
-% end
-% if page.delete_href:
-%   include('_delete.tpl', action=page.delete_href, what=page.name)
+% for what, href, words in page.buttons:
+    <a class="button {{"danger" if what == "delete" else ""}}" href="{{href}}">{{words}}</a>
 % end
   </div>
 </div>

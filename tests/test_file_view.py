@@ -153,10 +153,11 @@ def test_buttons_are_there_for_who_may_press_them(site: Site, root: str) -> None
     target = put(site, root, "in/plan.txt", "x")
     page = shown(site, root, target).text
     assert 'href="/share?of=files%2Fdocs%2Fin%2Fplan.txt"' in page
-    assert f'action="{target}?_method=DELETE"' in page
+    for what in ("rename", "move", "copy", "delete"):
+        assert f'href="{target}?_do={what}"' in page
     assert 'href="/files/docs/in/"' in page
     reader = shown(site, site.token("files/docs:read"), target).text
-    assert "_method=DELETE" not in reader
+    assert "_do=delete" not in reader
     assert site.get(f"{target}?_view=1", site.token("files/docs:create"), **PAGE).status in (400, 403)
 
 
@@ -235,7 +236,7 @@ def test_pages_of_files_and_a_readme_stay_below_their_link(site: Site, root: str
     assert "<span>out</span>" in inner.text
     assert f'href="{link}/sub/"' in inner.text
     for reply in (inner, site.get(f"{link}/a.txt?_view=1", **PAGE)):
-        assert not re.search(r"/files/|/share\?|_method|secret\.txt\"", reply.text.replace("<code>", ""))
+        assert not re.search(r"/files/|/share\?|_do=|secret\.txt\"", reply.text.replace("<code>", ""))
         assert reply["Referrer-Policy"] == "no-referrer"
     assert site.get(f"{link}/a.txt?_view=1").json["address"].startswith(link[1:])
 
