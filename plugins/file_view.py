@@ -155,9 +155,50 @@ def rows_of(text: Text) -> tuple[list[list[str]], bool] | None:
     return [[cell[:_MOST_LETTERS] for cell in row[:_MOST_COLUMNS]] for row in rows[: _MOST_ROWS + 1] if row], is_cut
 
 
-# ==== 3. PAGE ====================================================================================================
+# ==== 3. MARKDOWN ================================================================================================
+# Markdown of a file; what is relative in it leads to files beside it, in the same share or below the same link.
+# uses: RUNNERS KINDS plugin:markdown_html plugin:share_folders
+# defines: html_of
+
+
+def html_of(exchange: Exchange, folder: Sequence[str], text: str, level: int = 2) -> str:
+    """Markdown of a file in a folder as HTML."""
+    place = partial(_target, exchange, folder)
+    return str(plugin("markdown_html").html(text, place, "", level, exchange.locale.t("table.wide")))
+
+
+def _target(exchange: Exchange, folder: Sequence[str], url: str, is_image: bool) -> str:
+    """Where a relative address in a file leads: inside the same share, or the same link; "" for nowhere."""
+    match = cast(re.Match[str], re.match(r"([^?#]*)(?:\?[^#]*)?(#.*)?", url, re.DOTALL))
+    path, mark = unquote(match[1]), match[2] or ""
+    if path.startswith("/") or re.search(r"[\\\0\ufffd]", path):
+        return ""
+    way = list(folder)
+    for part in path.split("/"):
+        if part == "..":
+            if len(way) <= _least(exchange, folder):
+                return ""
+            way.pop()
+        elif part not in ("", "."):
+            way.append(part)
+    href, is_folder = plugin("share_folders").href, path.rpartition("/")[2] in ("", ".", "..")
+    if is_image:
+        return str(href(exchange, way)) if not is_folder and kind_of(way[-1]) == "image" else ""
+    params = {"_view": 1} if not is_folder and has(way[-1]) else {}
+    return str(href(exchange, way, is_folder=is_folder, **params)) + mark
+
+
+def _least(exchange: Exchange, folder: Sequence[str]) -> int:
+    """How many folders of a share lead to what may be named: all that a link begins with."""
+    if not exchange.inner.startswith("s/"):
+        return 0
+    whole = [part for part in exchange.path_inside if part]
+    return len(whole) - len([part for part in exchange.inner.split("/")[2:] if part])
+
+
+# ==== 4. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS KINDS TEXTS README plugin:file_pages plugin:media_types
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS KINDS TEXTS MARKDOWN plugin:file_pages plugin:media_types
 #       plugin:pages plugin:share_folders
 # defines: read
 
@@ -243,7 +284,7 @@ def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
     if text is None or (is_unknown and not text.text):
         return found | {"kind": ""}
     if kind == "markdown":
-        return found | {"kind": kind, "html": _html(exchange, one.parts[:-1], text.text), "is_cut": text.is_cut}
+        return found | {"kind": kind, "html": html_of(exchange, one.parts[:-1], text.text), "is_cut": text.is_cut}
     if kind == "table" and (table := rows_of(text)) and table[0]:
         rows, is_cut = table
         width = max(map(len, rows))
@@ -286,9 +327,9 @@ def _place(blob: Blob, sort: str) -> tuple[Any, ...]:
     return -amount if sort.startswith("-") else amount, named, name
 
 
-# ==== 4. README ==================================================================================================
+# ==== 5. README ==================================================================================================
 # What a folder says of itself, below its list; and rows of a list, which lead to the pages of files.
-# uses: ERRORS VALUES RUNNERS KINDS TEXTS plugin:markdown_html plugin:pages plugin:share_folders
+# uses: ERRORS VALUES RUNNERS KINDS TEXTS MARKDOWN plugin:pages plugin:share_folders
 # defines: around_list
 
 _READMES = ("readme.md", "readme.markdown", "readme.txt", "readme")
@@ -324,42 +365,7 @@ def _readme(exchange: Exchange, response: Response) -> SimpleNamespace | None:
         if text is None or not text.text.strip():
             return None
         is_markdown = kind_of(name) == "markdown"
-        html = _html(exchange, parts, text.text, level=3) if is_markdown else ""
+        html = html_of(exchange, parts, text.text, level=3) if is_markdown else ""
         href = plugin("share_folders").href(exchange, [*parts, name], _view=1)
         return SimpleNamespace(name=name, href=href, html=html, text=text.text, is_cut=text.is_cut)
     return None
-
-
-def _html(exchange: Exchange, folder: Sequence[str], text: str, level: int = 2) -> str:
-    """Markdown of a file in a folder as HTML."""
-    place = partial(_target, exchange, folder)
-    return str(plugin("markdown_html").html(text, place, "", level, exchange.locale.t("table.wide")))
-
-
-def _target(exchange: Exchange, folder: Sequence[str], url: str, is_image: bool) -> str:
-    """Where a relative address in a file leads: inside the same share, or the same link; "" for nowhere."""
-    match = cast(re.Match[str], re.match(r"([^?#]*)(?:\?[^#]*)?(#.*)?", url, re.DOTALL))
-    path, mark = unquote(match[1]), match[2] or ""
-    if path.startswith("/") or re.search(r"[\\\0\ufffd]", path):
-        return ""
-    way = list(folder)
-    for part in path.split("/"):
-        if part == "..":
-            if len(way) <= _least(exchange, folder):
-                return ""
-            way.pop()
-        elif part not in ("", "."):
-            way.append(part)
-    href, is_folder = plugin("share_folders").href, path.rpartition("/")[2] in ("", ".", "..")
-    if is_image:
-        return str(href(exchange, way)) if not is_folder and kind_of(way[-1]) == "image" else ""
-    params = {"_view": 1} if not is_folder and has(way[-1]) else {}
-    return str(href(exchange, way, is_folder=is_folder, **params)) + mark
-
-
-def _least(exchange: Exchange, folder: Sequence[str]) -> int:
-    """How many folders of a share lead to what may be named: all that a link begins with."""
-    if not exchange.inner.startswith("s/"):
-        return 0
-    whole = [part for part in exchange.path_inside if part]
-    return len(whole) - len([part for part in exchange.inner.split("/")[2:] if part])
