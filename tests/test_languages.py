@@ -38,7 +38,8 @@ PENDING: set[str] = set()
 PUT_TOGETHER = (
     "access.action", "access.resource", "access.who", "admin.", "asked.", "audit.",
     "column.", "event.", "fault.", "history.did_",
-    "index.", "language.name", "link.", "links.expires_", "me.expires_", "new_token.", "own.", "picker.", "providers.",
+    "index.", "language.name", "link.", "links.expires_", "links.may_", "me.expires_", "new_token.", "own.",
+    "picker.", "providers.",
     "record.", "rights.", "files.copy", "files.copied", "files.delete", "files.kinds.", "files.move", "files.rename",
     "said.", "tokens.state_", "units.", "chart.kinds.",
 )  # fmt: skip
