@@ -6098,7 +6098,10 @@ _ENTRY = (
 
 # Plugins that answer what a parameter asks of a folder or a file, by its name. Each has read(share, request, scope, path,
 # parts), which returns a Plan: `path` is the place in the provider, `parts` are the names that lead there in the share.
-_FILE_PARTS: Mapping[str, str] = {"_do": "file_pages", "_zip": "zip", "_view": "file_view"}
+_FILE_PARTS: Mapping[str, str] = {
+    "_do": "file_pages", "_zip": "zip", "_view": "file_view", "_trash": "kept_asked", "_versions": "kept_asked",
+    "_version": "kept_asked",
+}  # fmt: skip
 
 
 class Files(Resource):
@@ -6136,6 +6139,8 @@ class Files(Resource):
             return cast(Plan, plugin("file_moves").plan(self, request, scope))
         if request.action == Action.DELETE and "_tree" in request.params:
             return cast(Plan, plugin("file_trees").without_tree(self, request, scope))
+        if request.action == Action.DELETE and {"_trash", "_version"} & request.params.keys():
+            return cast(Plan, plugin("kept_asked").ended(self, request, scope))
         no_params(request)
         if not parts or request.path[-1] == "":
             raise BadRequest("this needs the name of a file, not of a folder")
@@ -6209,7 +6214,10 @@ class Files(Resource):
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
         wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
-        return Plan(respond=lambda blobs: Response(), steps=[Remove(self.blobs, path, wanted, or_gone=scope.again)])
+        steps: list[BlobStep] = [Remove(self.blobs, path, wanted, or_gone=scope.again)]
+        if self.config.trash_s and blob:
+            steps = plugin("kept_files").deleted(self, blob, wanted, scope)
+        return Plan(respond=lambda blobs: Response(), steps=steps)
 
     def _write(self, request: Request, scope: Scope, path: str) -> Plan:
         blob, is_create = self.blobs.stat(path), request.action == Action.CREATE
@@ -6228,13 +6236,14 @@ class Files(Resource):
         staged = staged if request.modified_at is None else staged._replace(modified_at=request.modified_at)
         step = Publish(self.blobs, staged, path, wanted, must_be_new, waits=request.staged is not None)
         done = Action.UPDATE if blob else Action.CREATE
-        return Plan(respond=partial(self._written, staged, blob is None), steps=[step], action=done)
+        steps = plugin("kept_files").replaced(self, blob, step, scope) if blob and self.config.versions else [step]
+        return Plan(respond=partial(self._written, staged, blob is None), steps=steps, action=done)
 
     def _taken(self, request: Request) -> Exists:
         staged = request.staged
         if request.keeps and staged is None:
             self.check_name(request.path[-1])
-            staged = self.stage(request.body or (), "", request.body_bytes)
+            staged = self.stage(request.body or (), "", request.body_bytes, name=request.path[-1])
         return Exists(f"{request.address} exists", staged=staged)
 
     def _written_before(self, request: Request, blob: Blob) -> Plan:
@@ -6253,8 +6262,9 @@ class Files(Resource):
         return Plan(respond=partial(self._written, staged, True), steps=[step])
 
     def _written(self, staged: Staged, created: bool, blobs: Sequence[Blob]) -> Response:
-        data = self.entry(blobs[0]) | {"sha256": staged.sha256}
-        return Response(data=data, created=created, location=data["address"], etag=blobs[0].etag)
+        [blob] = [one for one in blobs if one.path]
+        data = self.entry(blob) | {"sha256": staged.sha256}
+        return Response(data=data, created=created, location=data["address"], etag=blob.etag)
 
     def check_name(self, name: str) -> None:
         """Raises UnsupportedMedia if the share does not take such files."""
@@ -6263,13 +6273,18 @@ class Files(Resource):
 
     def hold(self, name: str, upload: Upload, subject: str | None) -> Held:
         """A chosen file, staged until its sender has signed in. Whether this share takes it shows when it is stored."""
-        return Held(name, self.name, subject, upload.name, self.stage(upload_chunks(upload), ""))
+        return Held(name, self.name, subject, upload.name, self.stage(upload_chunks(upload), "", name=upload.name))
 
-    def stage(self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None) -> Staged:
-        """Staged bytes for a path of the provider. Raises TooLarge as soon as they are over the limit."""
+    def stage(
+        self, chunks: Iterable[bytes], path: str, size_bytes: int | None = None, most: int | None = None, name: str = ""
+    ) -> Staged:
+        """Staged bytes for a path of the provider, or for one to come that ends in `name`. Raises TooLarge as soon as they
+        are over the limit, UnsupportedMedia if they do not fit the name where kinds matter."""
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
             raise TooLarge(f"the file has {in_units(size_bytes or 0)}; at most {in_units(limit)} are taken here")
+        if self.config.accept:
+            chunks = plugin("file_kinds").checked(chunks, name or path.rpartition("/")[2])
         if self.config.quota_bytes:
             chunks = plugin("quota").bounded(self, chunks, path, size_bytes)
         return self.blobs.stage(_bounded(chunks, limit), path)
@@ -8400,7 +8415,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
     "_tokens": ("expires_at", "revoked_at", "subject"), "_sessions": ("expires_at", "subject"),
     "_links": ("expires_at",), "_outbox": ("next_at", "line"), "_settings": (), PASSWORDS: (), "_imports": ("at", "subject"),
     "_filters": ("subject",), "_shares": ("expires_at", "subject"), "_usage": (), "_touched": (),
-    "_locks": (), "_properties": ("at", "folder"), "_uploads": ("expires_at", "subject"),
+    "_locks": (), "_properties": ("at", "folder"), "_uploads": ("expires_at", "subject"), "_kept": (),
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
@@ -9397,6 +9412,7 @@ _ASKED_FOR_LATE = (
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),
     *("file_view", "quota_count", "share_folders", "tus", "upload_parts"),
+    *("file_kinds", "kept_asked", "kept_files"),
 )
 
 

@@ -1041,6 +1041,14 @@ class FileProvider(FolderRecords, Blobs):
         """Whether a path is a link to what is elsewhere in the share."""
         return os.path.islink(self._place(path, last_link=False))
 
+    def twin(self, source: str, target: str) -> Blob:
+        """copy() for a file that is replaced next: where the file system has hard links, without its bytes."""
+        with self._locked("keeping a file"):
+            need_blob(source, self.stat(source))
+            if aside := self._copied_aside(self._place(source)):
+                return self._put(target, aside, self._place(target))
+        return self.copy(source, target)
+
     def _prune_durably(self, folder: str) -> None:
         """See _prune. What it is done for was done by then, and an empty folder that is there again harms nobody."""
         with suppress(OSError):

@@ -45,10 +45,10 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import file_trees
+    from plugins import file_trees, kept_files
     from plugins.file_trees import Place, Tree
 else:
-    file_trees = app.plugin("file_trees")
+    file_trees, kept_files = app.plugin("file_trees"), app.plugin("kept_files")
     Place, Tree = file_trees.Place, file_trees.Tree
 
 # ==== 1. CARRIED =================================================================================================
@@ -109,7 +109,7 @@ def copied(source: Blobs, target: Blobs, blob: Blob, one: Carried) -> Blob:
 
 # ==== 2. ASKED ===================================================================================================
 # What is asked for, and whether all of it may be done, entry by entry, before anything is.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES CARRIED plugin:file_trees
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES CARRIED plugin:file_kinds plugin:file_trees
 # defines: Wish
 
 
@@ -217,6 +217,7 @@ def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
     stays = wish.moves and wish.source.share.name == share.name
     if not stays or blob.path.rpartition("/")[2] != name:
         share.check_name(name)
+        app.plugin("file_kinds").check_blob(share.config.accept, name, wish.source.blobs, blob)
     if not stays and blob.size_bytes > share.config.max_file_bytes:
         most = in_units(share.config.max_file_bytes)
         raise TooLarge(f"{address} would have {in_units(blob.size_bytes)}; at most {most} are taken there")
@@ -224,7 +225,7 @@ def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
 
 # ==== 3. FILES ===================================================================================================
 # One file is moved or copied.
-# uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_trees
+# uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_trees plugin:kept_files
 # defines:
 
 
@@ -236,9 +237,27 @@ def _of_file(wish: Wish, blob: Blob) -> Plan:
     present = _present(wish, wish.target.path, address)
     _check_taken(wish, blob, wish.target.parts[-1], address)
     one, told = Carried(blob, wish.target.path, present), _told(wish) | {"files": 1, "bytes": blob.size_bytes}
-    places = list(_places(wish, [one]))
-    act = Act(partial(carry, wish.source.blobs, wish.target.blobs, one, moves=wish.moves), places, told)
+    keeping = kept_files.overwriting(wish.target.share, [present] if present else [], wish.scope)
+    places = [*_places(wish, [one]), *(keeping.places if keeping else ())]
+    act = Act(partial(_carry_file, wish, one, keeping), places, told)
     return Plan(respond=lambda blobs: _answer(wish.target, blobs[0], present is None), steps=[act])
+
+
+def _carry_file(wish: Wish, one: Carried, keeping: Any) -> Blob:
+    if keeping:
+        keeping.copy(one.path)
+    blob = carry(wish.source.blobs, wish.target.blobs, one, moves=wish.moves)
+    if keeping:
+        keeping.finish(one.path)
+    _follow(wish, one)
+    return blob
+
+
+def _follow(wish: Wish, one: Carried) -> None:
+    """Lets the versions of a file that was moved in its share go with it."""
+    if wish.moves and wish.source.share is wish.target.share:
+        with suppress(AppError):  # it is moved, whatever becomes of them
+            kept_files.followed(wish.source.share, one.source.path, one.path)
 
 
 def _check_etag(conditions: Conditions, etag: str | None) -> None:
@@ -285,7 +304,7 @@ def _answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -
 # ==== 4. FOLDERS =================================================================================================
 # A folder is moved or copied with all that is in it. If that fails in the middle, what was done is undone, as long as
 # nothing was replaced or removed by it; a folder that is there already takes the files in with `overwrite`.
-# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES plugin:file_trees
+# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES plugin:file_trees plugin:kept_files
 # defines:
 
 
@@ -308,9 +327,10 @@ def _of_folder(wish: Wish) -> Plan:
     folders = [_folder_looked_over(wish, path) for path in tree.folders]
     told = _told(wish) | tree.told()
     ends = [(one.blobs, one.path, 0) for one in ((wish.source, target) if wish.moves else (target,))]
-    places = [*ends, *_places(wish, ones)]
-    work = partial(_carry_all, wish, tree, folders, ones, told)
-    act = Act(work if is_there else partial(_renamed_or, wish, work), places, told)
+    keeping = kept_files.overwriting(target.share, [one.present for one in ones if one.present], wish.scope)
+    places = [*ends, *_places(wish, ones), *(keeping.places if keeping else ())]
+    work = partial(_carry_all, wish, tree, folders, ones, told, keeping)
+    act = Act(work if is_there else partial(_renamed_or, wish, ones, work), places, told)
     return Plan(respond=lambda blobs: _answer(target, Folder(target.path), not is_there, **tree.told()), steps=[act])
 
 
@@ -369,7 +389,7 @@ def _folder_looked_over(wish: Wish, path: str) -> str:
     return there
 
 
-def _renamed_or(wish: Wish, work: Callable[[], None]) -> None:
+def _renamed_or(wish: Wish, ones: Sequence[Carried], work: Callable[[], None]) -> None:
     """Moves a folder in one step where its provider can, within itself; otherwise the work is done."""
     rename = getattr(wish.source.blobs, "move_folder", None)
     if not wish.moves or wish.source.blobs is not wish.target.blobs or rename is None:
@@ -377,10 +397,12 @@ def _renamed_or(wish: Wish, work: Callable[[], None]) -> None:
     try:
         rename(wish.source.path, wish.target.path)
     except Unsupported:
-        work()
+        return work()
+    for one in ones:
+        _follow(wish, one)
 
 
-def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], told: Value) -> None:
+def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], told: Value, keeping: Any = None) -> None:
     """Does it. What fails in the middle is undone as far as it can be; the error says what was not."""
     undo: list[Callable[[], Any]] = []
     done: list[Carried] = []
@@ -389,7 +411,11 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
             _make_folder(wish.target.blobs, path, undo)
         for one in ones:
             with suppress(NotFound):  # somebody else was faster
+                if keeping and one.present:
+                    keeping.copy(one.path)
                 done.append(_carry_one(wish, one, undo))
+                if keeping and one.present:
+                    keeping.finish(one.path)
         if ones and not done:
             raise NotFound(f"{wish.source.address()} does not exist")
     except BaseException as error:
@@ -401,6 +427,8 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
     told |= {"files": len(done), "bytes": sum(one.source.size_bytes for one in done)}
     if wish.moves:
         _leave(wish, tree, done)
+        for one in done:
+            _follow(wish, one)
 
 
 def _say(error: AppError, done: str) -> None:
@@ -466,7 +494,7 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 
 # ==== 5. WISHES =================================================================================================
 # What can be asked for: a move, a copy, and a new folder.
-# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_trees
+# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_trees plugin:kept_asked
 # defines: VERBS plan
 
 
@@ -512,6 +540,8 @@ VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {
     "move": partial(_transferred, "move"),
     "copy": partial(_transferred, "copy"),
     "folder": _made_folder,
+    "restore": lambda *asked: app.plugin("kept_asked").restored(*asked),
+    "purge": lambda *asked: app.plugin("kept_asked").purged(*asked),
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import NamedTuple
@@ -35,11 +35,14 @@ from app import (
     how_many,
     no_params,
     plan_of,
+    plugin,
 )
+
+names = plugin("file_names")
 
 # ==== 1. TREES ===================================================================================================
 # A folder is walked as its listing shows it, within a bound. What cannot be looked at keeps the folder where it is.
-# uses: ERRORS VALUES CONTRACTS RESOURCES
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_names
 # defines: MOST_ENTRIES address_of Place Tree Counted place_in tree_of empty_folders counted
 
 MOST_ENTRIES = 10_000  # files and folders that one request moves, copies or deletes
@@ -106,7 +109,7 @@ def _walk(blobs: Blobs, path: str) -> Iterator[Entry]:
     """Everything below a folder, folders before what is in them. A link to a folder is not followed, and is Unseen."""
     folders = [path]
     while folders:
-        for entry in blobs.scan(folders.pop(), deep=False):
+        for entry in names.scan(blobs, folders.pop(), deep=False):
             if isinstance(entry, Folder) and blobs.is_link(entry.path):
                 yield Unseen(entry.path, "it is a link to another folder")
                 continue
@@ -168,7 +171,7 @@ def counted(share: Files, path: Sequence[str], caller: Caller, most: int = MOST_
 
 # ==== 2. DELETED =================================================================================================
 # A folder is deleted with all that is in it once it is known that all of it may go.
-# uses: ERRORS VALUES CONTRACTS RESOURCES TREES
+# uses: ERRORS VALUES CONTRACTS RESOURCES TREES plugin:kept_files
 # defines: without_tree emptied
 
 _TREE = "_tree"
@@ -193,18 +196,19 @@ def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
     tree = tree_of(place)
     for path in (*tree.folders, *[blob.path for blob in tree.files]):
         scope.caller.require(Action.DELETE, place.address(place.inner(path)))
-    told = tree.told()
+    told, keeping = tree.told(), plugin("kept_files").deleting(share, tree.files, scope)
     places = [(place.blobs, place.path, 0), *((place.blobs, blob.path, -blob.size_bytes) for blob in tree.files)]
-    act = Act(partial(_delete, place, tree, told), places, told)
+    remove = keeping.throw if keeping else place.blobs.remove
+    act = Act(partial(_delete, place, tree, told, remove), [*places, *(keeping.places if keeping else ())], told)
     return Plan(respond=lambda blobs: Response(data=told), steps=[act])
 
 
-def _delete(place: Place, tree: Tree, told: Value) -> None:
+def _delete(place: Place, tree: Tree, told: Value, remove: Callable[[str], None]) -> None:
     gone = 0
     try:
         for blob in tree.files:
             with suppress(NotFound):  # somebody else was faster
-                place.blobs.remove(blob.path)
+                remove(blob.path)
             gone += 1
         if not emptied(place, tree):
             raise Conflict("something was put into the folder meanwhile, and is still there")

@@ -50,11 +50,11 @@ from app import (
 if TYPE_CHECKING:
     from plugins.fields import Field
 
-media_types = app.plugin("media_types")
+media_types, file_kinds = app.plugin("media_types"), app.plugin("file_kinds")
 
 # ==== 1. FILES ===================================================================================================
 # A new file is staged with its record and published with it; one that a record no longer has is removed after the commit.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:fields plugin:media_types
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:fields
 # defines: Kept FormFiles file_id
 
 
@@ -218,6 +218,8 @@ class FormFiles:
             size = _upload_bytes(given)
         except (BadRequest, ValueError) as error:
             return [Fault(pointer, "type", f"is not a file that can be stored: {error}")]
+        if (one.config.accept or share.config.accept) and (why := file_kinds.misfit(_file_name(given), _beginning(given))):
+            return [Fault(pointer, "accept", f"is {_file_name(given)}, which {why}")]
         most = in_units(self.most_bytes(one))
         detail = (
             f"has {_file_name(given)}, which is too large: at most {most}"
@@ -303,6 +305,11 @@ def _file_name(given: Json) -> str:
         return check_path([last])
     except BadRequest:  # a name of a device
         return "_" + last
+
+
+def _beginning(given: Json) -> bytes:
+    """The first bytes of an Upload or of {"base64": …}; b"" of one that was looked at before."""
+    return b"" if isinstance(given, Upload) and given.held else next(upload_chunks(given), b"")
 
 
 def _upload_bytes(given: Json) -> int:

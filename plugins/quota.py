@@ -452,9 +452,29 @@ def _counted(share: Files, chunks: Iterable[bytes], path: str, left: int) -> Ite
 # ==== 5. TRIGGER =================================================================================================
 # Puts a Hold around the steps of every request that touches a share where it matters.
 # uses: VALUES CONTRACTS RESOURCES PLACES HOLD
-# defines: Trigger:quota Quota
+# defines: Trigger:quota held Quota
 
-_Guarded = list[Files]
+
+def held(site: Any, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
+    """What is to be put around steps; they are counted when it is left."""
+    guarded = [one for one in site.resources.values() if isinstance(one, Files) and one.is_guarded]
+    return _held(site, places_of(steps, guarded)) if guarded else nullcontext()
+
+
+@contextmanager
+def _held(site: Any, places: Sequence[Place]) -> Iterator[None]:
+    if not places:
+        yield
+        return
+    site.health.ensure_open(site.state)
+    hold = Hold(site, places)
+    hold.take()
+    is_done = False
+    try:
+        yield
+        is_done = True
+    finally:
+        hold.give(is_done=is_done)
 
 
 class Quota(app.Trigger):
@@ -462,7 +482,6 @@ class Quota(app.Trigger):
 
     kind = "quota"
     site: Any = None  # the App, which sets it
-    _guarded: _Guarded | None = None
 
     def writes(
         self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
@@ -470,19 +489,4 @@ class Quota(app.Trigger):
         return ()
 
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
-        if self._guarded is None:
-            self._guarded = [one for one in self.site.resources.values() if isinstance(one, Files) and one.is_guarded]
-        places = places_of(steps, self._guarded) if self._guarded else []
-        return self._held(places) if places else nullcontext()
-
-    @contextmanager
-    def _held(self, places: Sequence[Place]) -> Iterator[None]:
-        self.site.health.ensure_open(self.site.state)
-        hold = Hold(self.site, places)
-        hold.take()
-        is_done = False
-        try:
-            yield
-            is_done = True
-        finally:
-            hold.give(is_done=is_done)
+        return held(self.site, steps)

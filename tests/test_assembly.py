@@ -1651,7 +1651,7 @@ def test_what_is_never_made_silently_is_told_by_check_and_made_by_create(tmp_pat
     state = {
         *beside,
         *"_tokens _sessions _links _outbox _settings _people _passwords _imports _filters _shares _usage _touched".split(),
-        *"_locks _properties _uploads".split(),
+        *"_locks _properties _uploads _kept".split(),
     }
     assert missing == {
         ("forms.leave.table", "provider main has no table leave"),
@@ -1690,7 +1690,7 @@ def test_a_provider_that_is_away_does_not_keep_the_others_from_being_made(tmp_pa
     raw = tomllib.loads(CREATED.replace('beside]\nkind = "declared"', 'beside]\nkind = "away"'))
     one = app.App(app.read_config(raw, tmp_path, "app.toml", registry.provider_settings), registry)
     made, faults = one.inspection.create()
-    assert len(made) == 21
+    assert len(made) == 22
     assert faults == [app.Fault("providers.beside", "unavailable", "beside is away")]
     one.close()
 

@@ -1,0 +1,110 @@
+"""Empties trashes in their time, and sets right what was interrupted while a file was deleted, replaced or brought back."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+import app
+from app import Act, AppError, Files, Query
+
+if TYPE_CHECKING:
+    from plugins import kept_files, quota
+    from plugins.kept_files import Kept
+else:
+    kept_files, quota = app.plugin("kept_files"), app.plugin("quota")
+
+# ==== 1. JOB =====================================================================================================
+# What is over goes as a request would end it: it is counted. Where the clock is in doubt nothing goes.
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:clock_watch plugin:kept_files plugin:quota
+# defines: Job:trash Trash
+
+_SETTLED_S = 600.0  # for so long a row without bytes may belong to a request at work
+_AT_ONCE = 40  # files that are ended together
+
+
+class Trash(app.Job):
+    """Ends what has been in a trash for its time, versions beyond their number, and those of files that are gone."""
+
+    kind = "trash"
+    every_s = 600
+    scope = "site"
+
+    def run(self, site: Any, stop: threading.Event) -> None:
+        shares = {} if site.state is None else {one.name: one for one in site.resources.values() if isinstance(one, Files)}
+        now = site.clock()
+        if not any(one.is_guarded for one in shares.values()) or app.plugin("clock_watch").watch(site).look(now):
+            return
+        failures: list[AppError] = []
+        for share, ones in _over(site, shares, now):
+            if stop.is_set():
+                return
+            try:
+                _end(site, share, ones)
+            except AppError as error:
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def _rows(site: Any) -> Iterator[Kept]:
+    for row in site.state.walk(Query(kept_files.TABLE)):
+        if found := kept_files.kept_of(row):
+            yield found
+
+
+def _over(site: Any, shares: dict[str, Files], now: float) -> Iterator[tuple[Files, list[Kept]]]:
+    """What is to be ended, a few of one share at a time."""
+    thrown: set[str] = set()  # paths of what stays in a trash, with its versions
+    for prefix, rows in groupby(_rows(site), lambda one: one.key.rpartition(":")[0]):
+        kind, share = prefix[:1], None
+        ones = [one for one in rows if (share := shares.get(one.share)) and _is_good(site, share, one, now)]
+        if share is None or not ones:
+            continue
+        if kind == kept_files.TRASH:
+            over = [one for one in ones if share.config.trash_s and one.at < now - share.config.trash_s]
+            thrown |= {_place(share, one) for one in ones} - {_place(share, one) for one in over}
+        else:
+            over = _old_versions(share, ones, thrown)
+        for start in range(0, len(over), _AT_ONCE):
+            yield share, over[start : start + _AT_ONCE]
+
+
+def _place(share: Files, one: Kept) -> str:
+    return kept_files.place_key(share.blobs, one.path)
+
+
+def _old_versions(share: Files, ones: list[Kept], thrown: set[str]) -> list[Kept]:
+    """Versions of one file that are too many, or all if it is neither there nor in the trash."""
+    newest_first = sorted(ones, key=lambda one: one.key, reverse=True)
+    if _place(share, ones[0]) not in thrown and share.blobs.stat(ones[0].path) is None:
+        return newest_first
+    return newest_first[share.config.versions :] if share.config.versions else []
+
+
+def _is_good(site: Any, share: Files, one: Kept, now: float) -> bool:
+    """Whether a row has its bytes. One that was left in between is set right."""
+    if one.is_good:
+        return True
+    if now - one.at < _SETTLED_S:
+        return False
+    with suppress(AppError), quota.held(site, [Act(lambda: None, [(share.blobs, one.kept, 0)])]):
+        there, present = share.blobs.stat(one.kept), share.blobs.stat(one.path)
+        is_version = one.key.startswith(f"{kept_files.VERSION}:")
+        if there and is_version and present and present.etag == one.etag:  # it was not replaced
+            kept_files.end_of(share, one)
+        elif there:
+            site.state.commit([one.update(is_good=True)])
+        else:
+            site.state.commit([one.delete()])
+    return False
+
+
+def _end(site: Any, share: Files, ones: Iterable[Kept]) -> None:
+    ones = list(ones)
+    with quota.held(site, [Act(lambda: None, [(share.blobs, one.kept, -one.size_bytes) for one in ones])]):
+        for one in ones:
+            kept_files.end_of(share, one)

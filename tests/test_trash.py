@@ -1,0 +1,298 @@
+"""Trash and versions: what was deleted or overwritten comes back, counts, and goes in its time."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import app
+from app import AppError
+from tests.sites import PROVIDERS, Site, Time
+
+kept_files, kept_job = app.plugin("kept_files"), app.plugin("kept_job")
+quota, quota_count = app.plugin("quota"), app.plugin("quota_count")
+
+TOML = """[files.docs]
+prefix = "docs"
+trash = "30d"
+versions = 3
+quota = "10kB"
+[files.whole]
+[files.plain]
+prefix = "plain"
+[files.old]
+prefix = "old"
+versions = 2
+"""
+
+
+@pytest.fixture
+def clock() -> Time:
+    return Time()
+
+
+@pytest.fixture(params=["sql", "file"])
+def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Time) -> Iterator[Site]:
+    found = Site(tmp_path, PROVIDERS[request.param] + TOML, clock=clock)
+    yield found
+    found.app.close()
+
+
+def share(site: Site, name: str = "docs") -> Any:
+    return site.app.resources[f"files/{name}"]
+
+
+def is_counted(site: Site) -> int:
+    counted = quota.usage(share(site))
+    there = sum(blob.size_bytes for blob in quota_count._files_of(share(site)))
+    assert (counted.used_bytes, counted.reserved_bytes) == (there, 0)
+    return there
+
+
+def trash(site: Site, place: str = "", **facts: Any) -> list[dict[str, Any]]:
+    return site.items(f"files/docs/{place}?_trash=1", **facts)
+
+
+def versions(site: Site, address: str) -> list[dict[str, Any]]:
+    return site.items(f"{address}?_versions=1")
+
+
+def status(work: Any, *args: Any, **facts: Any) -> int:
+    with pytest.raises(AppError) as caught:
+        work(*args, **facts)
+    return caught.value.status
+
+
+def run(site: Site) -> None:
+    kept_job.Trash({}, site.app.config).run(site.app, threading.Event())
+
+
+def pass_days(site: Site, clock: Time, days: int) -> None:
+    """A day at a time, with the job: a clock that jumps is not believed."""
+    for _ in range(days):
+        clock.now += 86_400
+        run(site)
+    site.root = site.token("root", "**:*")
+
+
+def test_a_deleted_file_is_listed_and_comes_back_to_its_place(site: Site) -> None:
+    site.put("files/docs/2027/plan.txt", body=b"one")
+    site.delete("files/docs/2027/plan.txt")
+    assert status(site.read, "files/docs/2027/plan.txt") == 404
+    assert is_counted(site) == 3
+    [one] = trash(site)
+    assert (one["name"], one["path"], one["size_bytes"], one["deleted_by"]) == ("plan.txt", "2027/plan.txt", 3, "root")
+    assert trash(site, "2027/") == [one]
+    assert trash(site, "other/") == []
+    answer = site.create("files/docs/", {"restore": one["id"]})
+    assert (answer.created, answer.location) == (True, "files/docs/2027/plan.txt")
+    assert site.bytes("files/docs/2027/plan.txt") == b"one"
+    assert trash(site) == []
+    assert is_counted(site) == 3
+    assert status(site.create, "files/docs/", {"restore": one["id"]}) == 404
+
+
+def test_where_something_is_by_now_one_says_what_to_do(site: Site) -> None:
+    site.put("files/docs/a", body=b"one")
+    site.delete("files/docs/a")
+    site.put("files/docs/a", body=b"two")
+    [one] = trash(site)
+    assert status(site.create, "files/docs/", {"restore": one["id"]}) == 409
+    site.create("files/docs/", {"restore": one["id"], "to": "files/docs/b"})
+    assert (site.bytes("files/docs/a"), site.bytes("files/docs/b")) == (b"two", b"one")
+    site.delete("files/docs/b")
+    [one] = trash(site)
+    site.create("files/docs/", {"restore": one["id"], "to": "files/docs/a", "overwrite": True})
+    assert site.bytes("files/docs/a") == b"one"
+    [old] = versions(site, "files/docs/a")
+    assert site.bytes("files/docs/a", params={"_version": old["id"]}) == b"two"
+    assert is_counted(site) == 6
+    assert status(site.create, "files/docs/", {"restore": one["id"], "to": "files/plain/b"}) in (404, 422)
+
+
+def test_a_folder_is_thrown_away_file_by_file(site: Site) -> None:
+    for number in range(3):
+        site.put(f"files/docs/f/{number}/x", body=b"x" * number)
+    site.delete("files/docs/f", params={"_tree": "1"})
+    paths = [one["path"] for one in trash(site)]
+    assert sorted(paths) == ["f/0/x", "f/1/x", "f/2/x"]
+    assert is_counted(site) == 3
+    page = site.read("files/docs/?_trash=1&_size=2").table
+    assert page is not None
+    assert page.next
+    assert [one["path"] for one in trash(site, params={"_trash": "1", "_size": "2", "_next": page.next})] == paths[2:]
+    for one in trash(site):
+        site.create("files/docs/f/", {"restore": one["id"]})
+    assert site.bytes("files/docs/f/2/x") == b"xx"
+    assert is_counted(site) == 3
+
+
+def test_it_is_ended_for_good_one_by_one_or_all(site: Site) -> None:
+    for name in "abcd":
+        site.put(f"files/docs/{name}", body=b"old")
+        site.put(f"files/docs/{name}", body=b"new!")
+        site.delete(f"files/docs/{name}")
+    assert is_counted(site) == 28
+    found = {one["name"]: one["id"] for one in trash(site)}
+    assert site.create("files/docs/", {"purge": found["a"]}).data == {"purged": 1, "bytes": 7}
+    site.delete("files/docs/b", params={"_trash": found["b"]})
+    assert is_counted(site) == 14
+    assert status(site.delete, "files/docs/b", params={"_trash": found["b"]}) == 404
+    assert site.create("files/docs/", {"purge": "all"}).data == {"purged": 2, "bytes": 14}
+    assert is_counted(site) == 0
+    assert not list(site.app.state.walk(app.Query("_kept")))
+    assert {one["action"] for one in site.audit(outcome="ok")} >= {"create", "update", "delete"}
+
+
+def test_only_who_may_read_and_delete_there_sees_it(site: Site) -> None:
+    site.put("files/docs/mine/a", body=b"a")
+    site.put("files/docs/theirs/b", body=b"b")
+    site.delete("files/docs/mine/a")
+    site.delete("files/docs/theirs/b")
+    [theirs, mine] = trash(site)
+    ann = site.token("ann", "files/docs:read", "files/docs/mine/**:read,delete,create")
+    assert trash(site, by=ann) == [mine]
+    assert status(site.create, "files/docs/mine/", {"restore": theirs["id"]}, by=ann) == 404
+    assert status(site.create, "files/docs/mine/", {"purge": theirs["id"]}, by=ann) == 404
+    assert site.create("files/docs/mine/", {"purge": "all"}, by=ann).data["purged"] == 1
+    reader = site.token("eve", "files/docs:read,create,update")
+    assert trash(site, by=reader) == []
+    assert status(site.create, "files/docs/", {"restore": theirs["id"]}, by=reader) == 404
+    assert trash(site) == [theirs]
+
+
+def test_no_share_shows_where_it_lies(site: Site) -> None:
+    site.put("files/docs/a", body=b"secret")
+    site.delete("files/docs/a")
+    site.put("files/plain/b", body=b"b")
+    assert [one["name"] for one in site.items("files/whole/")] == ["plain"]
+    assert [one["name"] for one in site.items("files/whole/?_q=a")] == ["plain"]
+    [row] = site.app.state.walk(app.Query("_kept"))
+    kept = row.value["kept"]
+    for address in (kept, kept.upper(), kept.partition("/")[0] + "/"):
+        assert status(site.read, f"files/whole/{address}") == 404
+    assert status(site.put, "files/whole/_satchel/x", body=b"x") == 404
+    assert status(site.delete, f"files/whole/{kept}") == 404
+    assert status(site.create, "files/plain/b", {"move": "files/whole/_satchel/b"}) == 404
+    assert [blob.path for blob in share(site).blobs.scan() if isinstance(blob, app.Blob)] == [kept, "plain/b"]  # for backup
+
+
+def test_overwritten_files_are_kept_and_come_back(site: Site, clock: Time) -> None:
+    for number in range(6):
+        clock.now += 10
+        site.put("files/docs/a", body=str(number).encode() * 3)
+    found = versions(site, "files/docs/a")
+    assert [site.bytes("files/docs/a", params={"_version": one["id"]}) for one in found] == [b"444", b"333", b"222"]
+    assert found[0]["replaced_by"] == "root"
+    assert is_counted(site) == 12
+    answer = site.create("files/docs/a", {"restore": found[2]["id"]})
+    assert (answer.created, site.bytes("files/docs/a")) == (False, b"222")
+    assert [site.bytes("files/docs/a", params={"_version": one["id"]}) for one in versions(site, "files/docs/a")] == [
+        b"555", b"444", b"333"
+    ]  # fmt: skip
+    site.delete("files/docs/a", params={"_version": found[0]["id"]})
+    assert len(versions(site, "files/docs/a")) == 2
+    assert is_counted(site) == 9
+    assert status(site.read, "files/docs/a", params={"_version": found[0]["id"]}) == 404
+    assert status(site.read, "files/docs/none", params={"_versions": "1"}) == 404
+
+
+def test_versions_go_with_a_file_and_stay_while_it_is_in_the_trash(site: Site) -> None:
+    site.put("files/docs/a", body=b"1")
+    site.put("files/docs/a", body=b"2")
+    site.create("files/docs/a", {"move": "files/docs/new/b"})
+    [one] = versions(site, "files/docs/new/b")
+    assert site.bytes("files/docs/new/b", params={"_version": one["id"]}) == b"1"
+    site.delete("files/docs/new/b")
+    run(site)
+    assert is_counted(site) == 2
+    site.create("files/docs/", {"restore": trash(site)[0]["id"]})
+    assert versions(site, "files/docs/new/b") == [one]
+
+
+def test_a_copy_or_move_onto_a_file_keeps_what_it_was(site: Site) -> None:
+    for name in ("a", "b", "f/x", "g/x"):
+        site.put(f"files/docs/{name}", body=name.encode())
+    site.create("files/docs/a", {"copy": "files/docs/b", "overwrite": True})
+    site.create("files/docs/f", {"move": "files/docs/g", "overwrite": True})
+    for address, old in (("files/docs/b", b"b"), ("files/docs/g/x", b"g/x")):
+        [one] = versions(site, address)
+        assert site.bytes(address, params={"_version": one["id"]}) == old
+    is_counted(site)
+
+
+def test_the_job_empties_the_trash_in_its_time(site: Site, clock: Time) -> None:
+    site.put("files/docs/a", body=b"1")
+    site.put("files/docs/a", body=b"22")
+    site.delete("files/docs/a")
+    pass_days(site, clock, 20)
+    site.put("files/docs/b", body=b"333")
+    site.delete("files/docs/b")
+    run(site)
+    assert is_counted(site) == 6
+    pass_days(site, clock, 11)
+    run(site)
+    assert [one["name"] for one in trash(site)] == ["b"]
+    run(site)
+    assert is_counted(site) == 3
+
+
+def test_without_a_trash_versions_end_with_their_file(site: Site) -> None:
+    site.put("files/old/a", body=b"1")
+    site.put("files/old/a", body=b"2")
+    site.delete("files/old/a")
+    run(site)
+    assert not list(site.app.state.walk(app.Query("_kept")))
+    assert [blob.path for blob in share(site, "old").blobs.scan() if isinstance(blob, app.Blob)] == []
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_what_was_interrupted_is_in_one_place_or_in_the_other(site: Site, clock: Time, is_moved: bool) -> None:
+    site.put("files/docs/a", body=b"one")
+    blobs, blob = share(site).blobs, share(site).blobs.stat("docs/a")
+    row = kept_files.kept_row(share(site), kept_files.TRASH, blob, "root", clock.now)
+    site.app.state.commit([row.insert()])
+    if is_moved:
+        blobs.move("docs/a", row.kept)
+    assert trash(site) == []
+    clock.now += 700
+    run(site)
+    assert [one["path"] for one in trash(site)] == ["a"] * is_moved
+    assert (blobs.stat("docs/a") is None) == is_moved
+    assert len(list(site.app.state.walk(app.Query("_kept")))) == is_moved
+
+
+def test_a_version_that_was_copied_for_a_write_that_failed_is_none(
+    site: Site, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site.put("files/docs/a", body=b"one")
+
+    blobs = share(site).blobs
+    publish = blobs.publish
+
+    def failing(staged: app.Staged, path: str, **facts: Any) -> Any:
+        if path == "docs/a":
+            raise app.Unavailable("gone")
+        return publish(staged, path, **facts)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(blobs, "publish", failing)
+        with pytest.raises(app.Unavailable):
+            site.put("files/docs/a", body=b"two")
+    assert versions(site, "files/docs/a") == []
+    assert is_counted(site) == 6
+    clock.now += 700
+    run(site)
+    assert is_counted(site) == 3
+    assert site.bytes("files/docs/a") == b"one"
+
+
+def test_if_match_holds_for_what_is_thrown_away_too(site: Site) -> None:
+    etag = site.put("files/docs/a", body=b"one").etag
+    site.put("files/docs/a", body=b"two")
+    assert status(site.delete, "files/docs/a", if_match=etag) == 412
+    assert trash(site) == []
