@@ -62,7 +62,7 @@ else:
 # ==== 1. UPLOAD ==================================================================================================
 # What is known of an upload is a row in the state provider. Its offset never says more than what is durable, and becomes the
 # size only when the file is in its place. Whoever sends holds the upload for some seconds, and then on with what arrives.
-# uses: ERRORS VALUES RESOURCES PROVIDERS ASSEMBLY plugin:upload_parts plugin:uploads
+# uses: ERRORS VALUES RESOURCES PROVIDERS ASSEMBLY plugin:file_kinds plugin:upload_parts plugin:uploads
 # defines: TABLE FLUSH_BYTES FLUSH_S HOLD_S FINISH_S InUse Over Mismatch Upload Intake forget
 
 TABLE = "_uploads"
@@ -72,6 +72,7 @@ HOLD_S = 5.0  # that a request without a word from its client, or whose server d
 FINISH_S = 60.0  # to publish the file
 _KEPT_S = app.STAGED_KEPT_S - 600.0  # ends before the bytes are swept
 _AT_ONCE = 500  # rows that are removed in one sweep
+_ENOUGH_BYTES = 1024  # to see what kind of file it is, before more is taken
 
 
 class InUse(Busy):
@@ -190,7 +191,14 @@ class Upload:
                 digest.update(chunk)
         return digest.hexdigest()
 
+    def check_kind(self, first: Iterable[bytes]) -> None:
+        """Raises UnsupportedMedia if the bytes that it begins with do not fit its name, where kinds matter."""
+        name = self.value["path"][-1]
+        if self.share.config.accept and (why := app.plugin("file_kinds").misfit(name, b"".join(first))):
+            raise UnsupportedMedia(f"{name} {why}: it begins like another kind of file")
+
     def whole(self) -> app.Staged:
+        self.check_kind(self.parts.read(self.value["place"], min(self.size_bytes, 1024)) or ())
         staged = self.parts.whole(self.value["place"], self.size_bytes, self.value["sha256"])
         return staged._replace(modified_at=self.value["modified_at"])
 
@@ -238,6 +246,8 @@ class Intake:
         upload, before = self._upload, self._place
         upload.hold_on()
         if self._waiting:
+            if self._at == 0 and len(self._waiting) >= _ENOUGH_BYTES:
+                upload.check_kind([bytes(self._waiting)])
             self._place = upload.parts.append(before, self._at, bytes(self._waiting))
             self._at += len(self._waiting)
             self._waiting.clear()

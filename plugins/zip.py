@@ -35,10 +35,12 @@ from app import (
     plugin,
 )
 
+file_names = plugin("file_names")
+
 # ==== 1. ZIP =====================================================================================================
 # What goes into an archive: all that its reader may read, below one folder. What cannot be read is left out and named in a
 # file at the end, so that one bad file keeps nobody from the others.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:media_types plugin:zip_writer
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:file_names plugin:media_types plugin:zip_writer
 # defines: Format:zip Wanted read Zip answer_of
 
 _SEPARATOR = "\0"  # between the names of a selection, of which none has it
@@ -226,7 +228,7 @@ def _below(blobs: Blobs, folder: str) -> Iterator[Blob | Folder | Unseen]:
     """Files come by a deep scan, which knows links that lead above themselves; then come folders that it saw nothing in."""
     held: list[set[str]] = [set()]  # of the folder that the scan is in, and those above it: the sub-folders with files
     place, left = folder, [_MOST_EMPTY]
-    for one in blobs.scan(folder, deep=True):
+    for one in file_names.scan(blobs, folder):
         above = one.path.rpartition("/")[0]
         while place != above and not above.startswith(f"{place}/" if place else ""):
             yield from _empty(blobs, place, held.pop(), left)
@@ -246,7 +248,7 @@ def _empty(blobs: Blobs, folder: str, held: set[str], left: list[int], depth: in
     """The folders in a folder, and in those, that hold no file."""
     if not (blobs.makes_folders or blobs.keeps_folders):
         return
-    for one in blobs.scan(folder, deep=False):
+    for one in file_names.scan(blobs, folder, deep=False):
         if not isinstance(one, Folder) or one.path.rpartition("/")[2] in held or left[0] <= 0:
             continue
         if any(not isinstance(each, Folder) for each in blobs.scan(one.path, deep=False)):

@@ -228,7 +228,8 @@ def test_an_upload_names_its_boundary_and_its_type(site: Site, staff: str) -> No
 
 
 def test_a_share_takes_only_the_media_that_it_accepts(site: Site, staff: str) -> None:
-    assert site.put("/files/pics/a.png", b"x", staff).status == 201
+    assert site.put("/files/pics/a.png", b"\x89PNG\r\n\x1a\n", staff).status == 201
+    assert site.put("/files/pics/b.png", b"x", staff).status == 415
     assert site.put("/files/pics/a.exe", b"x", staff).status == 415
     assert site.upload("/files/pics/", ("file", "a.pdf", b"x"), token=staff).status == 415
 
