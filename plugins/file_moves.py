@@ -217,10 +217,11 @@ def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
     stays = wish.moves and wish.source.share.name == share.name
     if not stays or blob.path.rpartition("/")[2] != name:
         share.check_name(name)
-        app.plugin("file_kinds").check_blob(share.config.accept, name, wish.source.blobs, blob)
     if not stays and blob.size_bytes > share.config.max_file_bytes:
         most = in_units(share.config.max_file_bytes)
         raise TooLarge(f"{address} would have {in_units(blob.size_bytes)}; at most {most} are taken there")
+    if not stays or blob.path.rpartition("/")[2] != name:
+        app.plugin("file_kinds").check_blob(share.config.accept, name, wish.source.blobs, blob)
 
 
 # ==== 3. FILES ===================================================================================================
