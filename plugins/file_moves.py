@@ -394,13 +394,15 @@ def _renamed_or(wish: Wish, ones: Sequence[Carried], work: Callable[[], None]) -
     """Moves a folder in one step where its provider can, within itself; otherwise the work is done."""
     rename = getattr(wish.source.blobs, "move_folder", None)
     if not wish.moves or wish.source.blobs is not wish.target.blobs or rename is None:
-        return work()
+        work()
+        return
     try:
         rename(wish.source.path, wish.target.path)
     except Unsupported:
-        return work()
-    for one in ones:
-        _follow(wish, one)
+        work()
+    else:
+        for one in ones:
+            _follow(wish, one)
 
 
 def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], told: Value, keeping: Any = None) -> None:
