@@ -663,6 +663,14 @@ def _real(root: str, path: str) -> str:
     return place
 
 
+def _put_back(source: str, place: str, aside: str) -> None:
+    if aside:
+        os.link(place, source)
+        os.replace(aside, place)
+    else:
+        os.rename(place, source)
+
+
 class FileProvider(FolderRecords, Blobs):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
@@ -861,7 +869,7 @@ class FileProvider(FolderRecords, Blobs):
                     made.append(name)
             self._rename(source, place, path, alone=alone)
             folders = map(os.path.dirname, (place, *missing))
-            self._sync_or(partial(self._put_back, source, place, aside), *folders, leaves)
+            self._sync_or(partial(_put_back, source, place, aside), *folders, leaves)
         except BaseException:
             with suppress(OSError):
                 for name in reversed(made):
@@ -927,14 +935,6 @@ class FileProvider(FolderRecords, Blobs):
                 raise
             return ""
         return aside
-
-    @staticmethod
-    def _put_back(source: str, place: str, aside: str) -> None:
-        if aside:
-            os.link(place, source)
-            os.replace(aside, place)
-        else:
-            os.rename(place, source)
 
     @staticmethod
     def _sync_or(undo: Callable[[], None], *folders: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from itertools import islice
@@ -55,7 +55,7 @@ else:
 # ==== 1. SEEN ====================================================================================================
 # Whoever may both read and delete what is at a path sees what was deleted there; whoever may read a file sees its versions.
 # uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_trees plugin:kept_files
-# defines: read address_of inner_of
+# defines: inner_of address_of read
 
 _TRASH = (
     Column("id"), Column("name"), Column("path"), Column("size_bytes", type="integer"),
@@ -332,6 +332,3 @@ def _end(share: Files, ones: list[Kept], *, in_all: bool = False) -> Plan:
 
     act = Act(run, [(share.blobs, one.kept, -one.size_bytes) for one in ones], told)
     return Plan(respond=lambda blobs: response, steps=[act], action=Action.DELETE)
-
-
-VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {"restore": restored, "purge": purged}
