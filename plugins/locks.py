@@ -19,6 +19,7 @@ from app import (
     Conflict,
     Files,
     Insert,
+    NotFound,
     Query,
     Record,
     Records,
@@ -27,10 +28,12 @@ from app import (
     Resource,
     StorageFull,
     Trigger,
+    Unauthenticated,
     Update,
     Value,
     Write,
     check_path,
+    plugin,
     rfc3339,
     split_path,
 )
@@ -67,6 +70,7 @@ class Lock(NamedTuple):
     subject: str
     expires_at: float
     is_folder: bool = False
+    token_id: str = ""  # of the credential that it was taken or renewed with
 
     def covers(self, path: str) -> bool:
         return self.path == path or (self.is_deep and is_below(path, self.path))
@@ -150,8 +154,8 @@ def blocking(
 
 # ==== 2. DOORS ===================================================================================================
 # Every request that touches files passes here, whatever brought it. Only WebDAV sends tokens.
-# uses: ERRORS VALUES CONTRACTS RESOURCES LOCKS
-# defines: Trigger:locks submitted require Locks
+# uses: ERRORS VALUES CONTRACTS RESOURCES LOCKS plugin:people
+# defines: Trigger:locks submitted is_left require Locks
 
 _TOKENS: ContextVar[frozenset[str]] = ContextVar("submitted lock tokens", default=frozenset())
 _Place = tuple[Blobs, str]
@@ -167,15 +171,28 @@ def submitted(tokens: Iterable[str]) -> Iterator[None]:
         _TOKENS.reset(before)
 
 
-def require(locks: Sequence[Lock], place: _Place, subject: str, *, removes: bool = False) -> None:
+def is_left(site: Any, lock: Lock) -> bool:
+    """Whether nobody can come back to a lock: its credential has ended, or its person was suspended or has left."""
+    try:
+        is_person = plugin("people").standing(site.state, lock.subject) is not None
+        token = site.authority.token(lock.token_id) if lock.token_id else None
+    except (Unauthenticated, NotFound):
+        return True
+    if token is None:
+        return not is_person
+    is_over = token.revoked_at or token.suspended or token.expires_at <= site.clock()
+    return bool(is_over) or (token.own and not is_person)
+
+
+def require(site: Any, locks: Sequence[Lock], place: _Place, subject: str, *, removes: bool = False) -> None:
     """Raises Locked if somebody may not change what is at a place with the tokens that are submitted."""
     blobs, path = place
-    lock = blocking(locks, path, subject, _TOKENS.get(), lambda: removes or blobs.stat(path) is None)
-    if lock is None:
-        return
-    whose = f"by {lock.subject} " if lock.subject != subject else ""
-    until = rfc3339(lock.expires_at)
-    raise Locked(f"{lock.address} is locked {whose}until {until}, or until it is unlocked", lock=lock)
+    while lock := blocking(locks, path, subject, _TOKENS.get(), lambda: removes or blobs.stat(path) is None):
+        if not is_left(site, lock):
+            whose = f"by {lock.subject} " if lock.subject != subject else ""
+            until = rfc3339(lock.expires_at)
+            raise Locked(f"{lock.address} is locked {whose}until {until}, or until it is unlocked", lock=lock)
+        locks = [one for one in locks if one.token != lock.token]
 
 
 class Locks(Trigger):
@@ -200,7 +217,7 @@ class Locks(Trigger):
             locks = active(self.site.state, name, self.site.clock())
             for blobs, path, removes in places if locks else ():
                 if blobs.name == name:
-                    require(locks, (blobs, path), caller.subject, removes=removes)
+                    require(self.site, locks, (blobs, path), caller.subject, removes=removes)
                     at = [(path, one) for one in locks if one.path == path or is_below(one.path, path)]
                     touched.setdefault(name, []).extend(at)
         yield

@@ -452,7 +452,7 @@ def proppatch(call: Call) -> Answer:
     require(call, Action.UPDATE, node.place)
     patches = dav_xml.patches(dav_xml.body_of(call.exchange))
     blobs, path = call.stored(node.place)
-    locks.require(call.locks_at(node.place), (blobs, path), call.caller.subject)
+    locks.require(call.site, call.locks_at(node.place), (blobs, path), call.caller.subject)
     by_status = _patched(call, (blobs.name, path), patches)
     unmet = {403: "cannot-modify-protected-property"} if 403 in by_status else {}
     stats = dav_xml.propstats({status: map(dav_xml.empty, names) for status, names in by_status.items()}, unmet)
@@ -663,11 +663,14 @@ def take_lock(call: Call) -> Answer:
     is_folder = bool(node and node.is_folder)
     made = locks.Lock(
         locks.new_token(), path, call.address(call.place), depth == "infinity", info.is_exclusive, info.owner,
-        call.caller.subject, expires_at, is_folder,
+        call.caller.subject, expires_at, is_folder, call.caller.token_id,
     )  # fmt: skip
 
     def edit(present: list[locks.Lock]) -> list[locks.Lock]:
-        if other := locks.conflicting(present, path, is_deep=made.is_deep, is_exclusive=made.is_exclusive):
+        while other := locks.conflicting(present, path, is_deep=made.is_deep, is_exclusive=made.is_exclusive):
+            if locks.is_left(call.site, other):
+                present = [one for one in present if one.token != other.token]
+                continue
             raise locks.Locked(f"{other.address} is locked already", lock=other, condition="no-conflicting-lock")
         return [*present, made]
 
@@ -695,7 +698,7 @@ def _renewed(call: Call, expires_at: float) -> Answer:
 
     def edit(present: list[locks.Lock]) -> list[locks.Lock]:
         renewed[:] = [
-            one._replace(expires_at=expires_at) for one in present
+            one._replace(expires_at=expires_at, token_id=call.caller.token_id) for one in present
             if one.token in named and one.subject == call.caller.subject and one.covers(path)
         ]  # fmt: skip
         if not renewed:

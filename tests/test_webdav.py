@@ -475,6 +475,18 @@ def test_only_its_owner_or_an_administrator_ends_a_lock(drive: Drive, other: Dri
     assert other.put("a").status == 204
 
 
+def test_a_lock_of_somebody_who_left_holds_nobody_up(drive: Drive, other: Drive) -> None:
+    site = drive.site.app
+    for number, path in enumerate(("a", "b")):
+        drive.put(path)
+        token = site.office.issue(app.Caller("t"), f"guest{number}", ["files/**:*"], [], 3600)
+        Drive(drive.site, drive.share, site.authority.jwt(token)).lock(path)
+        assert drive.put(path).status == 423
+        site.state.commit(site.authority.revoke(token))
+    assert drive.put("a").status == 204
+    assert other.lock("b")
+
+
 def test_one_of_many_who_lock_at_once_wins(drive: Drive) -> None:
     from concurrent.futures import ThreadPoolExecutor
 
