@@ -12,6 +12,7 @@ from app import (
     Action,
     AppError,
     BlobStep,
+    Busy,
     Caller,
     Change,
     Condition,
@@ -44,6 +45,7 @@ from app import (
 TABLE = "_properties"
 MOST_CHARACTERS = 65_536  # names and values of one file
 _AT_ONCE = 80  # writes of a commit
+_TRIES = 8
 
 
 def _at(provider: str, path: str) -> str:
@@ -89,6 +91,15 @@ def store(
 ) -> None:
     """Sets properties, or removes those whose value is None, all or nothing, with other writes. Raises StorageFull if the
     file would have too much."""
+    for _ in range(_TRIES):
+        with suppress(Conflict):  # somebody else was faster
+            return _stored(state, provider, path, patches, also)
+    raise Busy("others set properties of this file: try again")
+
+
+def _stored(
+    state: Records, provider: str, path: str, patches: Sequence[tuple[str, str | None]], also: Sequence[Write]
+) -> None:
     key = _key(_at(provider, path))
     row = state.get(TABLE, key)
     kept = _properties(row)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -99,7 +99,12 @@ class Call:
         site.health.ensure_open(site.state)
         self.caller: Caller = site.authority.identify(credential)
         exchange.subject = self.caller.subject
-        self.place, self.is_slashed = self.place_of(exchange.inner)
+        try:
+            self.place, self.is_slashed = self.place_of(exchange.inner)
+        except BadRequest as error:  # the Finder asks for ._. of each folder
+            if exchange.method not in ("GET", "HEAD", "PROPFIND") or not self.caller.subject:
+                raise
+            raise NotFound(f"there is nothing at this address: {error.message}") from error
         self.conditions = dav_conditions.parsed(exchange.header("if"))
 
     # -- addresses
@@ -301,6 +306,8 @@ ON_REQUEST: Mapping[str, Callable[[Finder, Node], str | None]] = {  # not among 
     dav_xml.DAV + "quota-used-bytes": lambda finder, node: finder.quota(node)[0],
 }
 
+_TIME = dav_xml.DAV + "lastmodified"  # by which rclone sets the time of a file that is there
+
 
 def activelock(call: Call, lock: locks.Lock) -> str:
     """A lock as XML. Its root is told as the place where the caller would find it."""
@@ -453,21 +460,28 @@ def proppatch(call: Call) -> Answer:
     patches = dav_xml.patches(dav_xml.body_of(call.exchange))
     blobs, path = call.stored(node.place)
     locks.require(call.site, call.locks_at(node.place), (blobs, path), call.caller.subject)
-    by_status = _patched(call, (blobs.name, path), patches)
+    by_status = _patched(call, node, (blobs.name, path), patches)
     unmet = {403: "cannot-modify-protected-property"} if 403 in by_status else {}
     stats = dav_xml.propstats({status: map(dav_xml.empty, names) for status, names in by_status.items()}, unmet)
     responses = [dav_xml.response(call.href(node.place, is_folder=node.is_folder), stats)]
     return Answer(207, [("Content-Type", dav_xml.MEDIA)], b"".join(dav_xml.multistatus(responses)))
 
 
-def _patched(call: Call, place: tuple[str, str], patches: Sequence[dav_xml.Patch]) -> dict[int, list[str]]:
+def _patched(call: Call, node: Node, place: tuple[str, str], patches: Sequence[dav_xml.Patch]) -> dict[int, list[str]]:
     """The names of properties by what became of them."""
     names = list(dict.fromkeys(one.name for one in patches))
-    known = {*LIVE, *ON_REQUEST}
+    known = {*LIVE, *ON_REQUEST} | ({_TIME} if node.is_folder else set())
     if protected := [name for name in names if name in known]:
         others = [name for name in names if name not in known]
         return {403: protected, 424: others} if others else {403: protected}
-    values = [(one.name, None if one.value is None else dav_xml.serialized(one.value)) for one in patches]
+    values = []
+    for one in patches:
+        if one.name != _TIME:
+            values.append((one.name, None if one.value is None else dav_xml.serialized(one.value)))
+        elif one.value is not None:
+            _set_time(call, node, one.value.text or "")
+    if not values:
+        return {200: names}
     audit = call.site.audit
     entry = audit.entry(call.caller, HttpRunner.kind, call.exchange.id, call.address(call.place), Action.UPDATE)
     try:
@@ -476,6 +490,18 @@ def _patched(call: Call, place: tuple[str, str], patches: Sequence[dav_xml.Patch
     except StorageFull:
         return {507: names}
     return {200: names}
+
+
+def _set_time(call: Call, node: Node, text: str) -> None:
+    """The same bytes with another time, in Unix seconds. Raises BadRequest for any other, Conflict if the file changes."""
+    if not re.fullmatch(r"\d{1,11}", text.strip()):
+        raise BadRequest("lastmodified is the seconds since 1970, such as 1767225600")
+    content = call.look(node.place)[1]
+    if content is None or content.content is None or content.content.blob.etag != node.etag:
+        raise Conflict("the file was changed meanwhile")
+    with closing(content.content.read(0, None)) as chunks:
+        facts = {"body": chunks, "body_bytes": node.size_bytes, "modified_at": float(text)}
+        call.ask(Action.UPDATE, node.place, conditions=app.Conditions((str(node.etag),)), **facts)
 
 
 def require(call: Call, action: Action, place: Place) -> None:
@@ -490,6 +516,9 @@ def require(call: Call, action: Action, place: Place) -> None:
 # Files and folders, written as at every other door.
 # uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:dav_properties plugin:file_times plugin:locks
 # defines: get put delete mkcol carry
+
+
+_LARGE_BYTES = 1 << 20  # of a file
 
 
 def get(call: Call) -> Answer:
@@ -543,6 +572,8 @@ def put(call: Call) -> Answer:
     if call.is_slashed:
         raise Conflict("this is the name of a folder: PUT makes files, MKCOL folders")
     request = call.exchange.door.request(call.exchange, call.resource(place), place.parts, Action.UPDATE)
+    if (call.exchange.body.size_bytes or _LARGE_BYTES) >= _LARGE_BYTES:  # before it is sent in vain
+        locks.require(call.site, call.locks_at(place), call.stored(place), call.caller.subject)
     response = call.site.handle(request._replace(credential=call.credential))
     headers = [("ETag", f'"{response.etag}"'), *plugin("file_times").told(call.exchange, response)]
     return _done(headers, is_new=response.created)
