@@ -21,7 +21,7 @@ from app import OPERATORS, RESERVED_FIELDS, Answer, Asked, Column, Fault, Host, 
 _TEXT: Value = {"type": "string"}
 _BINARY: Value = {"type": "string", "format": "binary"}
 _COUNT: Value = {"type": "integer", "minimum": 0}
-_ADDRESS: Value = _TEXT | {"pattern": "^/?files/[^/]+/.", "description": "of a place in a share: files/docs/new%20name"}
+_ADDRESS: Value = _TEXT | {"pattern": "^/?files/[^/]+/.", "description": "of a place in a share: files/handbook/new%20name"}
 _PLAIN = r"^[^\u0000]*$"  # of texts: no store takes U+0000
 _BASE64 = r"^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$"
 
