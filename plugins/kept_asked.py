@@ -88,7 +88,7 @@ def read(share: Files, request: Request, scope: Scope, path: str, parts: Sequenc
     if "_version" in request.params:
         return _version(share, request, path, parts)
     if "_versions" in request.params:
-        return _versions(share, request, scope, path, parts)
+        return _versions(share, request, path, parts)
     no_params(request, ("_trash", "_size", "_next", "_for"))
     _need_one(request, "_trash")
     after, size = text_cursor(request.params.get("_next", "")), page_bounds(request.params)
@@ -97,8 +97,7 @@ def read(share: Files, request: Request, scope: Scope, path: str, parts: Sequenc
     items = list(islice(_thrown(share, path, scope.caller, after), size + 1))
     following = encode_cursor(items[size - 1].key) if len(items) > size else None
     rows = [_trash_row(share, one) for one in items[:size]]
-    page = _page(share, request, scope, parts)
-    return plan_of(Response(table=paged(_TRASH, rows, following), template="trash.tpl", page=page))
+    return plan_of(Response(table=paged(_TRASH, rows, following)))
 
 
 def _need_one(request: Request, name: str) -> None:
@@ -115,12 +114,6 @@ def _thrown(share: Files, path: str, caller: Caller, after: str = "") -> Iterato
             yield one
 
 
-def _page(share: Files, request: Request, scope: Scope, parts: Sequence[str]) -> dict[str, Any]:
-    may = [action for action in Action if scope.caller.may(action, f"{request.address.rstrip('/')}/x")]
-    kept_s = share.config.trash_s
-    return {"title": share.title, "parts": tuple(parts), "may": may, "kept_s": kept_s, "address": request.address}
-
-
 def _trash_row(share: Files, one: Kept) -> Value:
     inner = inner_of(share, one)
     return {
@@ -130,17 +123,14 @@ def _trash_row(share: Files, one: Kept) -> Value:
     }  # fmt: skip
 
 
-def _versions(share: Files, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
+def _versions(share: Files, request: Request, path: str, parts: Sequence[str]) -> Plan:
     no_params(request, ("_versions", "_for"))
     _need_one(request, "_versions")
     found, blob = kept_files.versions_of(share, path), share.blobs.stat(path)
     if not parts or (blob is None and not found):
         raise NotFound(f"{request.address} does not exist")
     rows = [_version_row(share, one) for one in found]
-    page = _page(share, request, scope, parts) | {
-        "may": [action for action in Action if scope.caller.may(action, request.address)], "blob": blob,
-    }  # fmt: skip
-    return plan_of(Response(table=paged(_VERSIONS, rows, None), template="versions.tpl", page=page))
+    return plan_of(Response(table=paged(_VERSIONS, rows, None)))
 
 
 def _version_row(share: Files, one: Kept) -> Value:
