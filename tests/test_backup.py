@@ -114,9 +114,9 @@ def restored(path: Path, folder: Path, *, local: bool = False, clock: app.Clock 
 
 def test_a_restored_site_has_the_same_pages_tokens_etags_and_replays(site: Site, tmp_path: Path) -> None:
     ann = site.token("ann", roles=["staff"])
-    before = shown(site, ann)
     for folder in ("nothing", "nothing as well"):
         site.create("files/docs", {"folder": folder})
+    before = shown(site, ann)
     path = backup.make(site.app, tmp_path / "kept", with_keys=True)
     site.create("forms/leave", {"day": "2028-01-01"})  # after it
     again = restored(path, tmp_path / "again")
