@@ -43,6 +43,7 @@ from app import (
     Request,
     Response,
     Route,
+    SignInNeeded,
     TooLarge,
     UnsupportedAction,
     UnsupportedMedia,
@@ -50,7 +51,9 @@ from app import (
     Value,
     check_path,
     in_units,
+    json_answer,
     problem_answer,
+    rfc3339,
     storable,
 )
 
@@ -290,6 +293,7 @@ _EXTENSIONS = "creation,creation-with-upload,expiration,checksum,termination"
 _ALGORITHMS = ("sha1", "sha256")
 _TIMES = ("mtime", "lastmodified", "last_modified", "modified")  # names of metadata, in lower case
 _PLAIN = ("Content-Type", "text/plain; charset=utf-8")
+_MOST_LISTED = 1000
 _MOST_S = 253_402_300_799.0  # the end of the year 9999
 
 
@@ -297,10 +301,12 @@ class Tus(Route):
     """What is done to an upload, at its own address."""
 
     kind = "tus"
-    paths: ClassVar[Mapping[str, str]] = {"/tus/<id>": "HEAD PATCH POST DELETE OPTIONS"}
+    paths: ClassVar[Mapping[str, str]] = {"/tus": "GET", "/tus/<id>": "HEAD PATCH POST DELETE OPTIONS"}
 
     def answer(self, asked: Asked, host: Host) -> Answer:
         exchange, site = cast(Exchange, asked), cast(App, host)
+        if exchange.inner == "tus":
+            return _listed(exchange, site)
         method = exchange.header("x-http-method-override").strip().upper() or exchange.method
         if method == "OPTIONS":
             return Answer(204, [("Allow", "HEAD, PATCH, POST, DELETE, OPTIONS"), *_abilities()])
@@ -308,7 +314,8 @@ class Tus(Route):
             raise UnsupportedAction(f"an upload takes HEAD, PATCH and DELETE, and no {method[:20]}")
         if refusal := _other_version(exchange):
             return refusal
-        exchange.door.check_origin(exchange, form=False)
+        if exchange.method != "HEAD":  # with which browsers send no Origin
+            exchange.door.check_origin(exchange, form=False)
         if method == "PATCH" and exchange.media_type != BYTES:
             raise UnsupportedMedia(f"bytes of an upload are sent as {BYTES}")
         upload = _upload_of(exchange, site, exchange.inner.removeprefix("tus/"))
@@ -353,9 +360,11 @@ def _other_version(exchange: Exchange) -> Answer | None:
 def _write_of(exchange: Exchange, value: Value) -> Request:
     """The request that stores the file, but for its bytes."""
     action = Action.UPDATE if value["replace"] else Action.CREATE
-    request = exchange.door.request(exchange, value["resource"], tuple(value["path"]), action)
+    asked = Action.READ if exchange.method == "HEAD" else action
+    request = exchange.door.request(exchange, value["resource"], tuple(value["path"]), asked)
     return request._replace(
-        decode=None, body=None, body_bytes=None, partial=False, conditions=Conditions(), idempotency_key="",
+        action=action, page=False, whole=False, encoded=False, decode=None,
+        body=None, body_bytes=None, partial=False, conditions=Conditions(), idempotency_key="",
         modified_at=value["modified_at"],
     )  # fmt: skip
 
@@ -485,6 +494,26 @@ def _upload_of(exchange: Exchange, site: App, id_: str) -> Upload:
     if caller.subject != record.value["subject"]:
         raise NotFound("there is no such upload, or it is over: begin anew")
     return Upload(site, share, record)
+
+
+def _listed(exchange: Exchange, site: App) -> Answer:
+    """The uploads of whoever asks that can go on, so that a page finds that of a file which is chosen again."""
+    site.health.ensure_open(site.state)
+    caller = site.authority.identify(exchange.credential)
+    if not caller.subject:
+        raise SignInNeeded("sign in: only your own uploads are listed")
+    exchange.subject = caller.subject
+    query = Query(TABLE, (Condition("subject", "eq", caller.subject),), limit=_MOST_LISTED)
+    items = [
+        {
+            "address": f"tus/{one.key}", "resource": one.value["resource"], "name": "/".join(one.value["path"]),
+            **{name: one.value[name] for name in ("size_bytes", "offset", "modified_at", "replace", "keep_both")},
+            "expires_at": rfc3339(one.value["expires_at"]),
+        }
+        for one in site.state.find(query).items
+        if not (one.value["done"] or one.value["refused"]) and one.value["expires_at"] > site.clock()
+    ]  # fmt: skip
+    return json_answer(200, {"items": items})
 
 
 def _check_alive(upload: Upload) -> None:

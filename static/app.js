@@ -39,23 +39,228 @@ window.addEventListener("pageshow", () => {
   document.querySelectorAll("form[data-mark]").forEach(showAsked);
 });
 
-// Files dropped anywhere on a listing go through its upload form.
-const upload = document.querySelector("form[data-drop]");
-if (upload) {
-  const input = upload.querySelector("input[type=file]");
+// Files go up one by one, each with its own progress, and go on from where they stopped (tus 1.0.0, plugins/tus.py), also when
+// they are chosen again on another day. They are chosen, dropped anywhere on the listing with their folders, or pasted.
+const filled = (text, words) => text.replace(/{(\w+)}/g, (place, name) => words[name] ?? place);
+const upload = document.querySelector("form[data-drop]"), uploads = document.getElementById("uploads");
+if (upload && uploads) {
+  const input = upload.querySelector("input[type=file]"), words = uploads.dataset, items = [];
+  const list = uploads.querySelector("ul"), told = uploads.querySelector("[role=status]"), asks = uploads.querySelector("[role=group]");
+  const folder = () => new URL(upload.action).pathname.replace(/\/?$/, "/"), home = words.tus.replace(/tus$/, "");
+  const encoder = new TextEncoder();
+  const encode = (text) => btoa(Array.from(encoder.encode(text), (byte) => String.fromCharCode(byte)).join(""));
+  const say = (text) => { if (told.textContent !== text) told.textContent = text; };
+  const ask = (method, address, headers = {}) => fetch(address, {
+    method, cache: "no-store", headers: { Accept: "application/json", "Tus-Resumable": "1.0.0", ...headers },
+  }).catch(() => null);
+
+  // What was begun before, by whoever is signed in, is found by name, size and time.
+  let known = null;
+  const begunBefore = async ({ file, path }) => {
+    known ??= ask("GET", words.tus).then((answer) => (answer?.ok ? answer.json() : { items: [] })).catch(() => ({ items: [] }));
+    const place = decodeURIComponent(folder().slice(home.length));
+    const same = (one) => `${one.resource}/${one.name}` === place + path && one.size_bytes === file.size;
+    const found = (await known).items.find((one) => same(one) && Math.abs(one.modified_at * 1000 - file.lastModified) < 1);
+    return found ? home + found.address : "";
+  };
+
+  const begin = (item) => {
+    const facts = { filename: item.path, lastmodified: String(item.file.lastModified), ...(item.mode && { [item.mode]: "1" }) };
+    const metadata = Object.entries(facts).map(([name, text]) => `${name} ${encode(text)}`).join();
+    return ask("POST", folder(), { "Upload-Length": String(item.file.size), "Upload-Metadata": metadata });
+  };
+  const send = (item, at) => new Promise((resolve) => {
+    const request = item.request = new XMLHttpRequest();
+    request.open("PATCH", item.address);
+    const headers = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": String(at), "Tus-Resumable": "1.0.0" };
+    for (const [name, text] of Object.entries({ Accept: "application/json", ...headers })) request.setRequestHeader(name, text);
+    request.upload.addEventListener("progress", (event) => { item.bar.value = at + event.loaded; });
+    request.addEventListener("loadend", () => resolve(request.status ? {
+      ok: request.status === 204, status: request.status, headers: { get: (name) => request.getResponseHeader(name) },
+      json: async () => JSON.parse(request.responseText),
+    } : null));
+    request.send(item.file.slice(at));
+  });
+
+  // One try to go on: "done", "again" at once, or later because the connection is "lost" or one is signed "out"; "taken" is the
+  // name; else why it was refused.
+  const verdict = async (answer, isNew) => {
+    if (!answer) return "lost";
+    if (answer.status === 401) return "out";
+    if (answer.status === 409) return isNew ? "taken" : "again";
+    if ([408, 423, 429, 500, 502, 503, 504].includes(answer.status)) return "lost";
+    const why = { 413: words.tooLarge, 415: words.kind, 507: words.full }[answer.status];
+    return why || (await answer.json().catch(() => null))?.detail || words.failed;
+  };
+  const attempt = async (item) => {
+    if (!item.address) item.address = await begunBefore(item);
+    const isNew = !item.address;
+    let answer = isNew ? await begin(item) : await ask("HEAD", item.address);
+    if (!isNew && [404, 410].includes(answer?.status)) {
+      item.address = "";
+      known = Promise.resolve({ items: [] });
+      return "again";
+    }
+    if (!answer?.ok) return verdict(answer, isNew);
+    if (isNew) item.address = answer.headers.get("Location");
+    let at = Number(answer.headers.get("Upload-Offset"));
+    item.bar.value = at;
+    if (at < item.file.size && item.status === "going") {
+      answer = await send(item, at);
+      if (!answer?.ok) return verdict(answer, false);
+      at = Number(answer.headers.get("Upload-Offset"));
+    }
+    return at < item.file.size ? "again" : "done";
+  };
+  const pause = (item) => new Promise((resolve) => {
+    item.wake = resolve;
+    setTimeout(resolve, Math.min(10000, 250 * 2 ** item.tries));
+    item.tries += 1;
+  });
+  const wake = () => { for (const item of items) item.wake?.(); };
+  for (const kind of ["online", "focus"]) window.addEventListener(kind, wake);
+
+  const show = (item, status, text = words[status] ?? "") => {
+    item.status = status;
+    item.row.className = status;
+    item.row.querySelector(".state").textContent = text;
+    item.bar.hidden = !["going", "waiting"].includes(status);
+    item.row.querySelector(".cancel").hidden = item.bar.hidden;
+    item.row.querySelector(".retry").hidden = status !== "failed";
+    item.row.querySelector("a").hidden = true;
+  };
+  const work = async (item) => {
+    show(item, "going");
+    if (item.file.size > Number(input.dataset.most)) return show(item, "failed", words.tooLarge);
+    while (item.status === "going") {
+      const found = await attempt(item);
+      if (item.status !== "going") return;
+      if (found === "done") return show(item, "done");
+      if (found === "taken") return show(item, "taken");
+      if (!["again", "lost", "out"].includes(found)) return show(item, "failed", found);
+      if (found === "again" && item.tries < 3) { item.tries += 1; continue; }
+      item.row.querySelector(".state").textContent = found === "out" ? words.out : words.lost;
+      item.row.querySelector("a").hidden = found !== "out";
+      say(found === "out" ? words.out : words.lost);
+      await pause(item);
+      if (item.status === "going") show(item, "going");
+    }
+  };
+
+  // Two go up at a time. Of those whose names are taken it is asked once, when all others are there.
+  let active = 0;
+  const next = () => {
+    for (const item of items.filter((one) => one.status === "waiting").slice(0, 2 - active)) {
+      active += 1;
+      work(item).catch(() => show(item, "failed", words.failed)).finally(() => { active -= 1; next(); });
+    }
+    if (!active && items.length) rest();
+  };
+  const rest = () => {
+    const taken = items.filter((one) => one.status === "taken"), done = items.filter((one) => one.status === "done");
+    asks.hidden = !taken.length;
+    upload.classList.remove("busy");
+    if (taken.length) {
+      asks.firstElementChild.textContent = filled(words.asks, { n: taken.length, name: taken[0].path });
+      return asks.firstElementChild.focus();
+    }
+    say(filled(items.length === 1 && done.length ? words.one : words.finished, { done: done.length, n: items.length, name: items[0].path }));
+    if (done.length !== items.length) return;
+    history.replaceState({ told: told.textContent }, "");
+    location.reload();
+  };
+  asks.addEventListener("click", (event) => {
+    const mode = event.target.closest("button")?.value;
+    if (!mode) return;
+    asks.hidden = true;
+    for (const item of items.filter((one) => one.status === "taken")) {
+      item.mode = mode;
+      show(item, mode === "skip" ? "skipped" : "waiting");
+    }
+    next();
+  });
+  const add = (files) => {
+    if (!files.length) return;
+    const blank = uploads.querySelector("template"), replace = upload.querySelector("[name=_replace]")?.checked;
+    for (const [file, path] of files) {
+      const row = blank.content.firstElementChild.cloneNode(true), bar = row.querySelector("progress");
+      const item = { file, path: path.normalize(), row, bar, mode: replace ? "replace" : "", address: "", tries: 0 };
+      row.querySelector("bdi").textContent = item.path;
+      bar.max = Math.max(file.size, 1);
+      for (const one of row.querySelectorAll("[aria-label]")) one.setAttribute("aria-label", filled(one.ariaLabel, { name: item.path }));
+      row.querySelector(".cancel").addEventListener("click", () => {
+        show(item, "cancelled");
+        item.request?.abort();
+        item.wake?.();
+        if (item.address) ask("DELETE", item.address);
+      });
+      row.querySelector(".retry").addEventListener("click", () => { item.tries = 0; show(item, "waiting"); next(); });
+      show(item, "waiting");
+      items.push(item);
+      list.append(row);
+    }
+    uploads.hidden = false;
+    say(filled(words.begins, { n: items.filter((one) => one.status === "waiting").length }));
+    next();
+  };
+
+  upload.addEventListener("submit", (event) => {
+    event.preventDefault();
+    event.stopPropagation();
+    add([...input.files].map((file) => [file, file.webkitRelativePath || file.name]));
+    input.value = "";
+  });
+  const filesOf = async (entry) => {
+    if (entry.isFile) return [[await new Promise((give, fail) => entry.file(give, fail)), entry.fullPath.slice(1)]];
+    const reader = entry.createReader(), found = [];
+    for (let some = [null]; some.length;) {
+      some = await new Promise((give, fail) => reader.readEntries(give, fail));
+      for (const one of some) found.push(...await filesOf(one));
+    }
+    return found;
+  };
   const carriesFiles = (event) => event.dataTransfer && event.dataTransfer.types.includes("Files");
   let depth = 0;
   const mark = (on) => upload.classList.toggle("over", on);
   document.addEventListener("dragenter", (event) => { if (carriesFiles(event)) { depth += 1; mark(true); } });
   document.addEventListener("dragleave", (event) => { if (carriesFiles(event)) { depth -= 1; mark(depth > 0); } });
   document.addEventListener("dragover", (event) => { if (carriesFiles(event)) event.preventDefault(); });
-  document.addEventListener("drop", (event) => {
+  document.addEventListener("drop", async (event) => {
     if (!carriesFiles(event)) return;
     event.preventDefault();
     depth = 0;
     mark(false);
+    const entries = [...event.dataTransfer.items].map((one) => one.webkitGetAsEntry?.()).filter(Boolean);
+    const plain = [...event.dataTransfer.files].map((file) => [file, file.name]);
+    const found = entries.length ? (await Promise.all(entries.map(filesOf)).catch(() => [plain])).flat() : plain;
+    add(found);
+  });
+  document.addEventListener("paste", (event) => {
+    const files = [...event.clipboardData?.files ?? []], now = new Date();
+    if (!files.length || event.target.closest("textarea, input:not([type=file])")) return;
+    event.preventDefault();
+    const two = (number) => String(number).padStart(2, "0");
+    const day = [now.getFullYear(), two(now.getMonth() + 1), two(now.getDate())].join("-");
+    const time = [now.getHours(), now.getMinutes(), now.getSeconds()].map(two).join(".");
+    const named = (name) => (/^image\.\w+$/.test(name) ? `${words.pasted} ${day} ${time}.${name.split(".")[1]}` : name);
+    add(files.map((file) => [file, named(file.name)]));
+  });
+  if (history.state?.told) {
+    uploads.hidden = false;
+    say(history.state.told);
+    history.replaceState(null, "");
+  }
+}
+
+// On other pages that take a file, such as an import, what is dropped goes through their form.
+if (upload && !uploads) {
+  const carries = (event) => event.dataTransfer?.types.includes("Files");
+  document.addEventListener("dragover", (event) => { if (carries(event)) event.preventDefault(); });
+  document.addEventListener("drop", (event) => {
+    if (!carries(event)) return;
+    event.preventDefault();
     if (!event.dataTransfer.files.length || upload.dataset.sent) return;
-    input.files = event.dataTransfer.files;
+    upload.querySelector("input[type=file]").files = event.dataTransfer.files;
     upload.requestSubmit();
   });
 }
@@ -95,13 +300,21 @@ document.addEventListener("keydown", (event) => {
 const faults = document.querySelector("[role=alert][tabindex]");
 if (faults) faults.focus();
 
-// What is shown once can be copied by a button.
-for (const button of document.querySelectorAll("button[data-copy]")) {
-  if (!navigator.clipboard) continue;
+// What is shown once, or where something is, can be copied by a button; over plain http by the old way, which needs a selection.
+const copied = async (text) => {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const box = Object.assign(document.createElement("textarea"), { value: text, readOnly: true, className: "visually-hidden" });
+  document.body.append(box);
+  box.select();
+  document.execCommand("copy");
+  box.remove();
+};
+for (const button of document.querySelectorAll("button[data-copy], button[data-copy-link]")) {
   button.hidden = false;
   button.addEventListener("click", async () => {
-    await navigator.clipboard.writeText(button.dataset.copy);
+    await copied(button.dataset.copy ?? new URL(button.dataset.copyLink, location).href);
     button.textContent = button.dataset.done;
+    button.focus();
   });
 }
 

@@ -41,6 +41,7 @@
   <p class="help" id="upload-help">{{!t.html("files.accepted", kinds=page.accepted)}}</p>
 %   end
 </form>
+%   include('_uploads.tpl')
 % end
 % if page.search or (page.search is not None and page.entries):
 <form class="filter" method="get" action="{{page.here}}" role="search" aria-label="{{page.title}}">

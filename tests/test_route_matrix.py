@@ -41,6 +41,7 @@ OWN_PATHS = {
     "/tus/<id>": "everybody",  # which says what is offered, and tells of an upload nobody but its subject
     "/dav": "everybody", "/dav/": "everybody",  # the shares that the caller may open
     "/dav/<path:path>": "everybody",  # what methods there are; all else needs the grants of files
+    "/tus": "people",  # whose own uploads it lists
     "/me": "people", "/mcp": "people",
     "/metrics": "admin/metrics:read",
 }  # fmt: skip

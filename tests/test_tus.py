@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -297,6 +299,16 @@ def test_each_upload_is_in_the_audit_trail_once(site: Site, client: Client) -> N
     assert len(items) == 2
 
 
+def test_whoever_is_signed_in_finds_the_uploads_that_can_go_on(site: Site, client: Client) -> None:
+    place = client.begin(10, "deep/a.bin", b"01234", mtime="1700000000")["Location"]
+    client.begin(5, "done", b"01234")
+    Client(site, site.token("files/docs:create", subject="eve")).begin(10, "other", b"01234")
+    [item] = site.get("/tus", client.token).json["items"]
+    told = [item[name] for name in ("address", "resource", "name", "size_bytes", "offset", "modified_at")]
+    assert told == [place.lstrip("/"), "files/docs", "deep/a.bin", 10, 5, 1700000000.0]
+    assert site.get("/tus").status == 401
+
+
 # ---- several at once, and what breaks
 
 
@@ -426,6 +438,9 @@ class Served:
         toml = test_matrix.PROVIDERS[kind](folder)
         (folder / "app.toml").write_text(CONFIG.replace("PORT", str(self.port)) + toml)
         self.process: subprocess.Popen[bytes] | None = None
+        if kind == "aws":
+            command = [sys.executable, str(Path(app.__file__)), "server", "check", "--create"]
+            subprocess.run(command, cwd=folder, check=True, capture_output=True)
         self.start()
 
     @property
@@ -434,8 +449,8 @@ class Served:
 
     def start(self) -> None:
         command = [sys.executable, str(Path(app.__file__)), "server"]
-        self.log = (self.folder / "log").open("ab")
-        self.process = subprocess.Popen(command, cwd=self.folder, stderr=self.log, start_new_session=True)
+        with (self.folder / "log").open("ab") as log:
+            self.process = subprocess.Popen(command, cwd=self.folder, stderr=log, start_new_session=True)
         wait_for(lambda: backends.listens(self.port), "the server")
 
     def kill(self) -> None:
@@ -450,13 +465,117 @@ class Served:
         done = subprocess.run([*command, "--expires", expires], cwd=self.folder, check=True, capture_output=True, text=True)
         return done.stdout.strip()
 
+    def status(self, token: str) -> int:
+        asked = urllib.request.Request(f"{self.url}/me", headers={"Authorization": f"Bearer {token}"})
+        try:
+            with urllib.request.urlopen(asked) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def fetch(self, token: str, name: str) -> str:
         """The SHA-256 of a file."""
-        import urllib.request
-
         asked = urllib.request.Request(f"{self.url}/files/docs/{name}", headers={"Authorization": f"Bearer {token}"})
         digest = hashlib.sha256()
         with urllib.request.urlopen(asked) as answer:
             while chunk := answer.read(1 << 20):
                 digest.update(chunk)
         return digest.hexdigest()
+
+
+TUS_JS = """
+const fs = require("fs");
+const tus = require(process.argv[2] + "/node_modules/tus-js-client");
+const [, , , url, path, tokens] = process.argv;
+const stream = fs.createReadStream(path);
+let told = 0;
+new tus.Upload(stream, {
+  endpoint: url, uploadSize: fs.statSync(path).size, chunkSize: 5000000, metadata: { filename: "deep/js.bin" },
+  retryDelays: Array(200).fill(200),
+  onBeforeRequest: (request) => request.setHeader("Authorization", "Bearer " + fs.readFileSync(tokens, "utf8")),
+  onShouldRetry: () => true,
+  onChunkComplete: (size, done) => {
+    if (told === 0 && done >= 10000000) { told = 1; console.log("some"); }
+    if (told === 1 && done >= 30000000) { told = 2; console.log("most"); fs.readSync(0, Buffer.alloc(1)); }
+  },
+  onError: (error) => { console.log("failed", String(error)); process.exit(1); },
+  onSuccess: () => console.log("done"),
+}).start();
+"""
+
+TUSPY = """
+import pathlib, sys, time
+from tusclient import client, exceptions
+_, url, path, tokens = sys.argv
+made = client.TusClient(url, headers={"Authorization": "Bearer " + pathlib.Path(tokens).read_text()})
+uploader = made.uploader(path, chunk_size=5_000_000, metadata={"filename": "deep/py.bin"})
+told = ""
+while uploader.offset < uploader.stop_at if uploader.stop_at else uploader.offset < uploader.get_file_size():
+    try:
+        made.set_headers({"Authorization": "Bearer " + pathlib.Path(tokens).read_text()})
+        uploader.upload_chunk()
+    except Exception:
+        time.sleep(0.2)
+        try:
+            uploader.offset = uploader.get_offset() if uploader.url else 0
+        except Exception:
+            pass
+    if not told and uploader.offset >= 10_000_000:
+        told = "some"
+        print(told, flush=True)
+    if told == "some" and uploader.offset >= 30_000_000:
+        told = "most"
+        print(told, flush=True)
+        sys.stdin.read(1)
+print("done", flush=True)
+"""
+
+
+def js_client(folder: Path, *args: str) -> list[str]:
+    tool = backends.tool("tus-js-client", "node_modules/tus-js-client").parents[1]
+    script = folder / "client.cjs"
+    script.write_text(TUS_JS)
+    return [backends.program("node"), str(script), str(tool), *args]
+
+
+def py_client(folder: Path, *args: str) -> list[str]:
+    script = folder / "client.py"
+    script.write_text(TUSPY)
+    return [str(backends.tool("tuspy", "bin/python")), str(script), *args]
+
+
+CLIENTS = [
+    (js_client, "js.bin", "file"), (js_client, "js.bin", "aws"),
+    (py_client, "py.bin", "sql"), (py_client, "py.bin", "postgres"), (py_client, "py.bin", "generic-nginx"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("client_of", "name", "kind"), CLIENTS, ids=lambda one: getattr(one, "__name__", one))
+def test_official_clients_go_on_after_kill_9_of_the_server_and_the_end_of_their_token(
+    tmp_path: Path, client_of: Callable[..., list[str]], name: str, kind: str
+) -> None:
+    data, tokens = tmp_path / "data", tmp_path / "token"
+    data.write_bytes(os.urandom(1_000_000) * (SIZE // 1_000_000))
+    served = Served(tmp_path, kind)
+    try:
+        tokens.write_text(first := served.token("20s"))
+        ends = time.monotonic() + 21
+        command = client_of(tmp_path, f"{served.url}/files/docs/", str(data), str(tokens))
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+        with subprocess.Popen(command, cwd=tmp_path, text=True, **pipes) as client:
+            assert client.stdout
+            assert client.stdin
+            assert client.stdout.readline() == "some\n"
+            served.kill()
+            served.start()
+            assert client.stdout.readline() == "most\n"
+            wait_for(lambda: time.monotonic() > ends, "the end of the token", 30)
+            assert served.status(first) == 401
+            client.stdin.write("x")
+            client.stdin.flush()
+            tokens.write_text(second := served.token())
+            assert client.stdout.readline() == "done\n"
+        with data.open("rb") as file:
+            assert served.fetch(second, f"deep/{name}") == hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        served.kill()

@@ -1,0 +1,148 @@
+"""A person at a browser sends files into a folder: several and with their folders, over a server that comes and goes."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
+
+import test_tus
+from conftest import wait_for
+from selenium.webdriver.common.by import By
+from test_browser import Person, browse
+
+__all__ = ["browse"]
+
+DROP = """
+const transfer = new DataTransfer();
+const made = ([path, text]) => new File([text], path.split("/").pop(), { lastModified: 1700000000000 });
+const tree = (path, files) => {
+  const inside = files.filter(([one]) => one.startsWith(path + "/"));
+  const names = [...new Set(inside.map(([one]) => one.slice(path.length + 1).split("/")[0]))];
+  return { isFile: false, fullPath: "/" + path, createReader: () => {
+    let given = false;
+    const all = names.map((name) => entry(path + "/" + name, files));
+    return { readEntries: (give) => { give(given ? [] : all); given = true; } };
+  } };
+};
+const entry = (path, files) => {
+  const own = files.find(([one]) => one === path);
+  return own ? { isFile: true, fullPath: "/" + path, file: (give) => give(made(own)) } : tree(path, files);
+};
+const files = arguments[0], tops = [...new Set(files.map(([path]) => path.split("/")[0]))];
+const event = new Event("drop", { bubbles: true, cancelable: true });
+const items = tops.map((top) => ({ webkitGetAsEntry: () => entry(top, files) }));
+Object.defineProperty(event, "dataTransfer", { value: { types: ["Files"], items, files: [] } });
+document.body.dispatchEvent(event);
+"""
+PASTE = """
+const transfer = new DataTransfer();
+transfer.items.add(new File(["picture"], "image.png", { type: "image/png" }));
+document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, cancelable: true, clipboardData: transfer }));
+"""
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[test_tus.Served]:
+    found = test_tus.Served(tmp_path, "file")
+    yield found
+    found.kill()
+
+
+@pytest.fixture
+def person(served: test_tus.Served, browse: Callable[..., Person]) -> Person:
+    found = browse(served.url)
+    found.go("/login")
+    token = found.see("[name=token]")
+    found.driver.execute_script("arguments[0].closest('details')?.setAttribute('open', '')", token)
+    token.send_keys(served.token())
+    found.press(token.find_element(By.XPATH, "ancestor::form//button"))
+    found.go("/files/docs/")
+    return found
+
+
+def stored(served: test_tus.Served) -> dict[str, bytes]:
+    folder = served.folder / "store" / "docs"
+    found = [one for one in folder.rglob("*") if one.is_file()] if folder.exists() else []
+    return {str(one.relative_to(folder)): one.read_bytes() for one in found}
+
+
+def choose(person: Person, *paths: Path) -> None:
+    person.see("#upload").send_keys("\n".join(map(str, paths)))
+    person.see("form.upload button").click()
+
+
+def states(person: Person) -> list[str]:
+    rows = person.driver.find_elements(By.CSS_SELECTOR, "#uploads li")
+    return [one.get_attribute("class") or "" for one in rows]
+
+
+def status(person: Person) -> str:
+    return str(person.driver.execute_script("return document.querySelector('#uploads [role=status]')?.textContent ?? ''"))
+
+
+def is_over(person: Person, count: int) -> bool:
+    """Whether so many files are there, and the page has come anew with them."""
+    found = person.driver.execute_script("return document.querySelectorAll('#uploads li').length")
+    return not found and bool(re.search(f"Uploaded ({count} of {count}|.+)\\.$", status(person)))
+
+
+def test_files_and_a_folder_go_up_and_a_name_that_is_taken_is_asked_about_once(
+    served: test_tus.Served, person: Person, tmp_path: Path
+) -> None:
+    files = [tmp_path / name for name in ("a.txt", "b.txt", "c.txt")]
+    for file in files:
+        file.write_text(file.name)
+    choose(person, *files)
+    wait_for(lambda: is_over(person, 3), "the files")
+    listed = [one.text for one in person.driver.find_elements(By.CSS_SELECTOR, "main th a bdi")]
+    assert listed == ["a.txt", "b.txt", "c.txt"]
+    tree = [["trip/day 1/one.txt", "1"], ["trip/two.txt", "2"], ["a.txt", "new"], ["b.txt", "new"]]
+    person.driver.execute_script(DROP, tree)
+    wait_for(lambda: person.see("#uploads .ask").is_displayed(), "the question")
+    assert "2, such as a.txt" in person.see("#uploads-asked").text
+    assert person.driver.switch_to.active_element.get_attribute("id") == "uploads-asked"
+    person.button("Keep both").click()
+    wait_for(lambda: is_over(person, 4), "the folder")
+    assert stored(served) == {
+        "a.txt": b"a.txt", "b.txt": b"b.txt", "c.txt": b"c.txt", "trip/day 1/one.txt": b"1", "trip/two.txt": b"2",
+        "a (2).txt": b"new", "b (2).txt": b"new",
+    }  # fmt: skip
+    person.driver.execute_script(PASTE)
+    wait_for(lambda: is_over(person, 1), "what was pasted")
+    [pasted] = [name for name in stored(served) if name.endswith(".png")]
+    assert pasted.startswith("Image 20")
+    assert person.complaints() == []
+
+
+def test_an_upload_goes_on_after_its_server_and_its_page_were_away_and_another_is_cancelled(
+    served: test_tus.Served, person: Person, tmp_path: Path
+) -> None:
+    large, other = tmp_path / "large.bin", tmp_path / "other.bin"
+    large.write_bytes(os.urandom(1_000_000) * 60)
+    other.write_bytes(b"x" * 60_000_000)
+    slow = {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 8_000_000}
+    person.driver.execute_cdp_cmd("Network.enable", {})
+    person.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow)
+    choose(person, large, other)
+    bar = person.see("#uploads progress")
+    wait_for(lambda: float(bar.get_attribute("value") or 0) > 9_000_000, "some of it")
+    rows = person.driver.find_elements(By.CSS_SELECTOR, "#uploads li")
+    rows[1].find_element(By.CSS_SELECTOR, ".cancel").click()
+    assert states(person)[1] == "cancelled"
+    served.kill()
+    wait_for(lambda: "It goes on by itself" in status(person), "the words")
+    served.start()
+    person.go("/files/docs/")
+    person.driver.execute_cdp_cmd("Network.emulateNetworkConditions", slow | {"uploadThroughput": -1})
+    choose(person, large)
+    began = time.monotonic()
+    wait_for(lambda: is_over(person, 1), "the rest")
+    assert time.monotonic() - began < 30
+    assert stored(served) == {"large.bin": large.read_bytes()}
