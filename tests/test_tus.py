@@ -554,7 +554,7 @@ CLIENTS = [
 def test_official_clients_go_on_after_kill_9_of_the_server_and_the_end_of_their_token(
     tmp_path: Path, client_of: Callable[..., list[str]], name: str, kind: str
 ) -> None:
-    data, tokens = tmp_path / "data", tmp_path / "token"
+    data, tokens = tmp_path / "sent", tmp_path / "token"
     data.write_bytes(os.urandom(1_000_000) * (SIZE // 1_000_000))
     served = Served(tmp_path, kind)
     try:
