@@ -767,12 +767,12 @@ def test_check_makes_what_is_missing_only_when_it_is_told_to(shell: Shell) -> No
     }  # fmt: skip
     assert not (shell.folder / "made").exists()
     found = shell.json("server", "check", "--create", code=2)
-    assert found["created"] == ["main: folder main for 16 tables"]
+    assert found["created"] == ["main: folder main for 22 tables"]
     assert [fault["pointer"] for fault in found["faults"]] == ["providers.away"]
     shell.write(FAR_TOML.replace('kind = "far"', 'kind = "file"'))
     assert shell.json("server", "check", "--create")["created"] == []
     (shell.folder / "made").rename(shell.folder / "gone")
-    assert "created main: folder main for 16 tables\n" in shell.run("server", "check", "--create")[1]
+    assert "created main: folder main for 22 tables\n" in shell.run("server", "check", "--create")[1]
 
 
 def test_nothing_is_made_for_a_configuration_with_faults(shell: Shell) -> None:
