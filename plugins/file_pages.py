@@ -255,7 +255,7 @@ def _may_put_somewhere(caller: Caller) -> bool:
 # plugins/file_steps.py, with one entry as with several.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ENTRIES FOLDER plugin:file_steps plugin:file_trees
 #       plugin:media_types plugin:pages plugin:tokens
-# defines: STEPS One read ask_name crumbs title_of held amount
+# defines: STEPS One read ask_name crumbs title_of kind_in_words held amount
 
 STEPS = ("details", "rename", "move", "copy", "delete", "folder", "several")
 _OF_FOLDERS = ("folder", "several")  # which are asked at the folder itself
@@ -379,15 +379,20 @@ def _facts(one: One, exchange: Exchange, caller: Caller) -> list[tuple[str, str]
     if one.blob is None:
         found = [(t("files.kind"), t("files.kinds.folder"))]
         return [*found, (t("files.holds"), held(exchange, one, caller))] if one.share.blobs.lists else found
-    kind = t("files.kind_and_type", kind=t(f"files.kinds.{kind_of(name)}"), type=media_types.media_type(name))
     size, count = locale.write_size(one.blob.size_bytes), t("files.bytes", n=one.blob.size_bytes)
     found = [
-        (t("files.kind"), kind),
+        (t("files.kind"), kind_in_words(locale, name)),
         (t("files.size"), size if size == count else t("files.size_and_bytes", size=size, bytes=count)),
         (t("files.modified"), locale.write_date_time(rfc3339(one.blob.modified_at))),
     ]  # fmt: skip
     who = _sender(one, exchange)
     return [*found, (t("files.sender"), who)] if who else found
+
+
+def kind_in_words(locale: Any, name: str) -> str:
+    """What a file is by its name, for people, with its media type."""
+    kind, type_ = locale.t(f"files.kinds.{kind_of(name)}"), media_types.media_type(name).partition(";")[0]
+    return str(locale.t("files.kind_and_type", kind=kind, type=type_))
 
 
 def held(exchange: Exchange, one: One, caller: Caller) -> str:

@@ -234,7 +234,6 @@ def _page(one: _One, exchange: Exchange, response: Response) -> Answer:
     href, folder = plugin("share_folders").href, one.parts[:-1]
     state = pages.listed(exchange)
     before, after = _neighbours(one, caller, state)
-    media = media_types.media_type(name)
     around = {"_view": 1, "_list": urlencode(state) or None}
     page = {
         "name": name, "href": href(exchange, one.parts), "back_href": href(exchange, folder, is_folder=True, **state),
@@ -244,7 +243,7 @@ def _page(one: _One, exchange: Exchange, response: Response) -> Answer:
         "facts": [
             (locale.t("files.size"), locale.write_size(one.blob.size_bytes)),
             (locale.t("files.modified"), locale.write_date_time(rfc3339(one.blob.modified_at))),
-            (locale.t("view.type"), media.partition(";")[0]),
+            (locale.t("files.kind"), plugin("file_pages").kind_in_words(locale, name)),
         ],
         "buttons": _buttons(exchange, one, caller), **_content(exchange, one),
     }  # fmt: skip
