@@ -9412,7 +9412,7 @@ _ASKED_FOR_LATE = (
     *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
     *("sql_sums", "template_faults"),
     *("file_view", "quota_count", "share_folders", "tus", "upload_parts"),
-    *("file_kinds", "kept_asked", "kept_files"),
+    *("file_kinds", "kept_asked", "kept_files", "kept_pages"),
 )
 
 

@@ -43,7 +43,7 @@ else:
 
 # ==== 1. ENTRIES =================================================================================================
 # A row of a listing: what it is, and what its menu offers to whoever looks. What cannot be read has neither box nor menu.
-# uses: VALUES RUNNERS plugin:pages
+# uses: VALUES RUNNERS plugin:kept_pages plugin:pages
 # defines: kind_of may_in entry state_of
 
 _ICONS = {ending: kind for kind, endings in {  # of files in a listing, by the endings of their names
@@ -116,6 +116,8 @@ def _menu(
         found.append(("zip", exchange.url(address + "/", _zip="1"), t("files.download")))
     if caller.subject and Action.READ in may:
         found.append(("share", exchange.url("share", of=address + "/" * is_folder), t("links.share_short")))
+    if not is_folder and Action.READ in may:
+        found += app.plugin("kept_pages").versions_link(exchange, address, state)
     for what, ways in _STEPS:
         if any(set(way) <= set(may) for way in ways):
             found.append((what, exchange.url(address, _do=what, _list=state), t(f"files.{what}")))
@@ -124,7 +126,7 @@ def _menu(
 
 # ==== 2. FOLDER ==================================================================================================
 # The page itself: the bar, what narrows and sorts the list, the rows, and what stands below them.
-# uses: VALUES RUNNERS ENTRIES plugin:file_lists plugin:list_pages plugin:media_types plugin:pages
+# uses: VALUES RUNNERS ENTRIES plugin:file_lists plugin:kept_pages plugin:list_pages plugin:media_types plugin:pages
 # defines: trail_of shown action
 
 _SIZES = (file_lists.PAGE_SIZE, 500, 1000)
@@ -151,7 +153,7 @@ def shown(exchange: Exchange, response: Response, report: Mapping[str, Any] = Ma
         "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
         "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder),
         "stored": (), "refused": (), "pending": (), "waiting": False, "heads": [], "several": None, "tools": [],
-        "folder_action": "", "note_of_order": "",
+        "folder_action": "", "note_of_order": "", "room": app.plugin("kept_pages").room_line(exchange),
     }  # fmt: skip
     if table:
         page |= _listed(exchange, response, table, folder)
@@ -181,7 +183,7 @@ def _tools(exchange: Exchange, response: Response, folder: str) -> list[tuple[st
     found = []
     if response.page["lists"] and cast(Table, response.table).rows:
         found.append((exchange.url(folder, _zip="1"), exchange.locale.t("files.download_all")))
-    return found
+    return found + cast(list[tuple[str, str]], app.plugin("kept_pages").trash_link(exchange, folder, response.page["may"]))
 
 
 def _heads(exchange: Exchange, folder: str, again: Mapping[str, str], *, is_sorted: bool) -> list[SimpleNamespace]:
@@ -255,10 +257,10 @@ def _may_put_somewhere(caller: Caller) -> bool:
 # plugins/file_steps.py, with one entry as with several.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ENTRIES FOLDER plugin:file_steps plugin:file_trees
 #       plugin:media_types plugin:pages plugin:tokens
-# defines: STEPS One read ask_name crumbs title_of kind_in_words held amount
+# defines: STEPS One read ask_name crumbs title_of kind_in_words held amount sender_of
 
-STEPS = ("details", "rename", "move", "copy", "delete", "folder", "several")
-_OF_FOLDERS = ("folder", "several")  # which are asked at the folder itself
+STEPS = ("details", "rename", "move", "copy", "delete", "folder", "several", "trash", "versions")
+_OF_FOLDERS = ("folder", "several", "trash")  # which are asked at the folder itself
 _MOST_COUNTED = 2000  # entries of a folder, for its details
 
 
@@ -297,6 +299,8 @@ def _act(one: One, what: str, exchange: Exchange, response: Response) -> Answer:
     caller = response.caller
     if what == "several" or (one.blob and what == "folder"):
         return see_other(exchange.url(one.address + "/" if not one.blob else one.above, **pages.listed(exchange)))
+    if what in ("trash", "versions"):  # as a form of theirs was sent
+        return see_other(exchange.url(one.address + "/" * (what == "trash"), **{f"_{what}": "1"}))
     if what == "details":
         return _details(one, exchange, caller)
     if what in ("folder", "rename"):
@@ -385,7 +389,7 @@ def _facts(one: One, exchange: Exchange, caller: Caller) -> list[tuple[str, str]
         (t("files.size"), size if size == count else t("files.size_and_bytes", size=size, bytes=count)),
         (t("files.modified"), locale.write_date_time(rfc3339(one.blob.modified_at))),
     ]  # fmt: skip
-    who = _sender(one, exchange)
+    who = sender_of(one, exchange)
     return [*found, (t("files.sender"), who)] if who else found
 
 
@@ -411,7 +415,7 @@ def amount(exchange: Exchange, counted: Any) -> str:
     return str(t("files.at_least", what=text)) if counted.more else text
 
 
-def _sender(one: One, exchange: Exchange) -> str:
+def sender_of(one: One, exchange: Exchange) -> str:
     """Who stored a file last, as the audit trail has it; "" if it does not say so soon."""
     where = (Condition("resource", "eq", one.address), Condition("outcome", "eq", "ok"))
     try:

@@ -298,7 +298,8 @@ def _words(work: Work, count: int) -> str:
 
 
 def _deleted_words(work: Work, count: int, name: str) -> str:
-    return str(work.t("form.deleted_name", name=name) if name else work.t("files.deleted", n=count))
+    words = work.t("form.deleted_name", name=name) if name else work.t("files.deleted", n=count)
+    return f"{words} {work.t('trash.can_come_back')}" if work.folder.share.config.trash_s else str(words)
 
 
 def _why(work: Work, outcome: Outcome) -> SimpleNamespace:
@@ -321,7 +322,7 @@ def _contact(work: Work) -> str:
 # ==== 4. SUBMITTED ===============================================================================================
 # What a page sends: to the folder, with _do in its address.
 # uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
-#       plugin:pages plugin:zip
+#       plugin:kept_pages plugin:pages plugin:zip
 # defines: submitted begun
 
 _MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
@@ -329,6 +330,8 @@ _MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
 
 def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str]) -> Answer:
     """The answer to a form of a folder's page. `html` is the Html that it came to."""
+    if exchange.query["_do"] in ("trash", "versions"):
+        return cast(Answer, app.plugin("kept_pages").submitted(exchange, resource, path))
     form = html_forms.read_form(exchange, _MOST_BYTES)
     exchange.door.check_token(exchange, form.text("_token"))
     parts, host = tuple(part for part in path if part), exchange.door.host

@@ -266,7 +266,8 @@ def _buttons(exchange: Exchange, one: _One, caller: Caller) -> list[tuple[str, s
     for what, href, words in plugin("file_pages").entry(exchange, row, caller).menu:
         if what != "details":  # which stand below
             own = exchange.url(str(row["address"]), _do=what, _list=state)
-            found.append((what, href if what == "share" else own, words))
+            versions = exchange.url(str(row["address"]), _versions="1", _list=state)
+            found.append((what, href if what == "share" else versions if what == "versions" else own, words))
     return found
 
 

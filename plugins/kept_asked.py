@@ -54,8 +54,8 @@ else:
 
 # ==== 1. SEEN ====================================================================================================
 # Whoever may both read and delete what is at a path sees what was deleted there; whoever may read a file sees its versions.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_trees plugin:kept_files
-# defines: inner_of address_of read
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_trees plugin:kept_files plugin:kept_pages
+# defines: inner_of address_of read thrown version_of
 
 _TRASH = (
     Column("id"), Column("name"), Column("path"), Column("size_bytes", type="integer"),
@@ -66,6 +66,7 @@ _VERSIONS = (
     Column("id"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
     Column("replaced_at", format="date-time"), Column("replaced_by"), Column("address"),
 )  # fmt: skip
+_PAGE_SIZE = 100  # rows of a page for people
 _MOST_LOOKED_AT = 20_000  # rows of a trash for one page
 
 
@@ -91,11 +92,15 @@ def read(share: Files, request: Request, scope: Scope, path: str, parts: Sequenc
         return _versions(share, request, path, parts)
     no_params(request, ("_trash", "_size", "_next", "_for"))
     _need_one(request, "_trash")
-    after, size = text_cursor(request.params.get("_next", "")), page_bounds(request.params)
+    after = text_cursor(request.params.get("_next", ""))
+    size = page_bounds(request.params, default=_PAGE_SIZE if request.page else 1000)
     if after and not after.startswith(f"{kept_files.TRASH}:{share.name}:"):
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
-    items = list(islice(_thrown(share, path, scope.caller, after), size + 1))
+    items = list(islice(thrown(share, path, scope.caller, after), size + 1))
     following = encode_cursor(items[size - 1].key) if len(items) > size else None
+    if request.page:
+        act = partial(app.plugin("kept_pages").trash, share, parts, items[:size], following)
+        return plan_of(Response(page={"act": act}))
     rows = [_trash_row(share, one) for one in items[:size]]
     return plan_of(Response(table=paged(_TRASH, rows, following)))
 
@@ -105,7 +110,7 @@ def _need_one(request: Request, name: str) -> None:
         raise BadRequest(f"{name} must be 1")
 
 
-def _thrown(share: Files, path: str, caller: Caller, after: str = "") -> Iterator[Kept]:
+def thrown(share: Files, path: str, caller: Caller, after: str = "") -> Iterator[Kept]:
     """What a caller sees in the trash of what was below a folder, the newest first."""
     below = f"{path}/" if path else ""
     found = kept_files.rows_of(kept_files.state_of(share), f"{kept_files.TRASH}:{share.name}", after=after)
@@ -129,6 +134,8 @@ def _versions(share: Files, request: Request, path: str, parts: Sequence[str]) -
     found, blob = kept_files.versions_of(share, path), share.blobs.stat(path)
     if not parts or (blob is None and not found):
         raise NotFound(f"{request.address} does not exist")
+    if request.page:
+        return plan_of(Response(page={"act": partial(app.plugin("kept_pages").versions, share, parts, blob, found)}))
     rows = [_version_row(share, one) for one in found]
     return plan_of(Response(table=paged(_VERSIONS, rows, None)))
 
@@ -141,7 +148,7 @@ def _version_row(share: Files, one: Kept) -> Value:
     }  # fmt: skip
 
 
-def _version_of(share: Files, path: str, id_: str) -> Kept:
+def version_of(share: Files, path: str, id_: str) -> Kept:
     for one in kept_files.versions_of(share, path):
         if one.id == id_:
             return one
@@ -151,7 +158,7 @@ def _version_of(share: Files, path: str, id_: str) -> Kept:
 def _version(share: Files, request: Request, path: str, parts: Sequence[str]) -> Plan:
     """The bytes of a former version, as a file is answered."""
     no_params(request, ("_version",))
-    one = _version_of(share, path, request.params["_version"])
+    one = version_of(share, path, request.params["_version"])
     blob = share.blobs.stat(one.kept)
     if blob is None:
         raise NotFound(f"the version {one.id} is gone")
@@ -166,7 +173,8 @@ def _reader(share: Files, blob: Blob, start: int, length: int | None) -> Reader:
 # ==== 2. DONE ====================================================================================================
 # A file comes back to its path or to another one of its share, or is ended for good.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:file_moves plugin:file_trees plugin:kept_files
-# defines: restored purged ended
+#       plugin:kept_pages
+# defines: restored purged all_thrown seen_in_trash ended
 
 _MOST_ENDED = 5000  # files of one request
 
@@ -261,7 +269,7 @@ def _restored_version(share: Files, request: Request, scope: Scope, sent: Mappin
     if "to" in sent:
         raise BadRequest("a version comes back at the address of its file: copy it to have it elsewhere")
     path, present = share.place(check_path(request.path)), None
-    one, present = _version_of(share, path, sent["restore"]), share.blobs.stat(path)
+    one, present = version_of(share, path, sent["restore"]), share.blobs.stat(path)
     scope.caller.require(Action.READ, request.address)
     scope.caller.require(Action.UPDATE if present else Action.CREATE, request.address)
     blob = share.blobs.stat(one.kept)
@@ -285,11 +293,16 @@ def purged(share: Files, request: Request, scope: Scope) -> Plan:
     sent = _members(request, "purge")
     if sent["purge"] == "all":
         path = file_trees.place_in(share, request.path).path
-        return _end(share, list(islice(_thrown(share, path, scope.caller), _MOST_ENDED)), in_all=True)
-    return _end(share, [_seen_in_trash(share, sent["purge"], scope.caller)])
+        return _end(share, all_thrown(share, path, scope.caller), in_all=True)
+    return _end(share, [seen_in_trash(share, sent["purge"], scope.caller)])
 
 
-def _seen_in_trash(share: Files, id_: str, caller: Caller) -> Kept:
+def all_thrown(share: Files, path: str, caller: Caller) -> list[Kept]:
+    """What emptying the trash of a folder ends."""
+    return list(islice(thrown(share, path, caller), _MOST_ENDED))
+
+
+def seen_in_trash(share: Files, id_: str, caller: Caller) -> Kept:
     one = kept_files.in_trash(share, id_)
     if one is None or not _is_seen(share, one, caller):
         raise NotFound(f"there is no {id_[:60]} in this trash")
@@ -302,8 +315,8 @@ def ended(share: Files, request: Request, scope: Scope) -> Plan:
     if "_version" in request.params:
         scope.caller.require(Action.READ, request.address)
         path = share.place(check_path(request.path))
-        return _end(share, [_version_of(share, path, request.params["_version"])])
-    return _end(share, [_seen_in_trash(share, request.params["_trash"], scope.caller)])
+        return _end(share, [version_of(share, path, request.params["_version"])])
+    return _end(share, [seen_in_trash(share, request.params["_trash"], scope.caller)])
 
 
 def _end(share: Files, ones: list[Kept], *, in_all: bool = False) -> Plan:

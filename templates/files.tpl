@@ -118,6 +118,9 @@
 </table>
 % elif page.is_drop_box:
 <p class="help">{{t("files.drop_box")}}</p>
+%   if page.room and page.room.is_full:
+<p class="notice bad" role="status">{{t("files.full")}}</p>
+%   end
 % elif page.search:
 <div class="empty"><p>{{t("table.nothing_fits")}}</p></div>
 % else:
@@ -133,5 +136,8 @@
 % end
 % if page.entries:
 %   include('_under.tpl')
+% end
+% if page.room:
+<p class="room"><label for="room">{{page.room.text}}</label> <meter id="room" min="0" max="{{page.room.limit}}" high="{{page.room.high}}" value="{{min(page.room.used, page.room.limit)}}"></meter></p>
 % end
 % include('_readme.tpl', readme=getattr(page, 'readme', None))
