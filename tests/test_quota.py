@@ -16,31 +16,43 @@ import pytest
 
 import app
 from app import Action, AppError
+from tests import test_matrix as matrix
 from tests.conftest import wait_for
 from tests.http_client import Server, serving
 from tests.sites import PROVIDERS, Site, Time
 
 quota, quota_count = app.plugin("quota"), app.plugin("quota_count")
 
-TOML = """[site]
-title = "Quota"
-[files.docs]
+SHARES = """[files.docs]
+provider = "main"
 prefix = "docs"
 quota = "1000B"
 [files.free]
+provider = "main"
 prefix = "free"
 [files.whole]
+provider = "main"
 quota = "1500B"
+[forms.claim]
 [forms.claim.fields.note]
 [forms.claim.fields.receipt]
 format = "file"
 files = "files/docs"
 """
+TOML = f"""[site]
+title = "Quota"
+{SHARES}"""
 
 
-@pytest.fixture(params=["sql", "file"])
+@pytest.fixture(params=sorted({*matrix.PROVIDERS} - {"generic-json-server"}))  # that has no files at all
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
-    found = Site(tmp_path, PROVIDERS[request.param] + TOML)
+    declared = matrix.PROVIDERS[request.param](tmp_path)
+    forms_at = "state" if "[providers.state]" in declared else "main"  # where a service has no table for them
+    toml = declared + SHARES.replace("[forms.claim]", f'[forms.claim]\nprovider = "{forms_at}"')
+    whole = matrix.assemble(tmp_path, toml)
+    assert whole.faults == whole.inspection.create()[1] == []
+    whole.close()
+    found = Site(tmp_path, toml)
     yield found
     found.app.close()
 

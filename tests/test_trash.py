@@ -11,20 +11,25 @@ import pytest
 
 import app
 from app import AppError
-from tests.sites import PROVIDERS, Site, Time
+from tests.sites import Site, Time
+from tests.test_matrix import PROVIDERS, assemble
 
 kept_files, kept_job = app.plugin("kept_files"), app.plugin("kept_job")
 quota, quota_count = app.plugin("quota"), app.plugin("quota_count")
 
 TOML = """[files.docs]
+provider = "main"
 prefix = "docs"
 trash = "30d"
 versions = 3
 quota = "10kB"
 [files.whole]
+provider = "main"
 [files.plain]
+provider = "main"
 prefix = "plain"
 [files.old]
+provider = "main"
 prefix = "old"
 versions = 2
 """
@@ -35,9 +40,13 @@ def clock() -> Time:
     return Time()
 
 
-@pytest.fixture(params=["sql", "file"])
+@pytest.fixture(params=sorted({*PROVIDERS} - {"generic-json-server"}))  # that has no files at all
 def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Time) -> Iterator[Site]:
-    found = Site(tmp_path, PROVIDERS[request.param] + TOML, clock=clock)
+    toml = PROVIDERS[request.param](tmp_path) + TOML
+    whole = assemble(tmp_path, toml)
+    assert whole.faults == whole.inspection.create()[1] == []
+    whole.close()
+    found = Site(tmp_path, toml, clock=clock)
     yield found
     found.app.close()
 
