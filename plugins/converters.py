@@ -27,7 +27,7 @@ from app import (
 
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
-# uses: ERRORS VALUES CONFIG plugin:toml_advice
+# uses: ERRORS VALUES CONFIG plugin:file_names plugin:toml_advice
 # defines: media inside secret queue pattern link grants field_type roles opens values items choices condition comparisons
 #          check notice BLOCKS block pages menu_item unique age number size duration file word
 
@@ -51,6 +51,8 @@ def media(raw: Any, folder: Path) -> tuple[str, ...]:
 def inside(raw: Any, folder: Path) -> str:
     """A folder inside a provider, with a slash at its end; "" is its root."""
     path = CONVERTERS["text"](raw, folder).strip("/")
+    if plugin("file_names").is_kept(path):
+        raise ValueError("is where deleted and overwritten files are kept, which no share shows: name another folder")
     try:
         return check_path(path.split("/")) + "/" if path else ""
     except BadRequest as error:

@@ -291,7 +291,7 @@ BAD = {
     "count": ["-1", "1.0", '"1"', "true", "99999999999"],
     "positive": ["0", "-1", "true", "[]"],
     "word": ['"a-b"', '"9a"', '"_a"', '"a b"', "1", f'"{"a" * 65}"'],
-    "inside": ['"../a"', '"a//b"', '"a\\\\b"', '"con"', "1"],
+    "inside": ['"_satchel/a"', '"/_Satchel/"', '"../a"', '"a//b"', '"a\\\\b"', '"con"', "1"],
     "path": ["1", '"~nobodyhere/x"', "[]"],
     "folder": ['""', '"/etc/passwd"', "1"],
     "file": ['"missing.pem"', '"/"', "1"],

@@ -14,10 +14,12 @@ import json
 import os
 import threading
 import tomllib
+import zipfile
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import aws_server
 import http_client
@@ -46,6 +48,7 @@ from app import (
     UnsupportedAction,
 )
 from tests.sites import REGISTRY, Site
+from tests.test_file_pages import Form, Person
 
 
 def table(**settings: Any) -> str:
@@ -377,6 +380,73 @@ def test_files_keep_the_old_bytes_when_an_upload_is_cut(build: Any) -> None:
         site.read("files/docs/b")
     site.put("files/docs/b", body=b"whole")
     assert site.bytes("files/docs/b") == b"whole"
+
+
+KEPT = FILES + 'trash = "30d"\nversions = 2\n[files.whole]\nprovider = "main"\n'
+
+
+def names_in(reply: http_client.Reply) -> set[str]:
+    """Of an archive."""
+    assert reply.status == 200, reply.text
+    with zipfile.ZipFile(io.BytesIO(reply.body)) as archive:
+        return {*archive.namelist()}
+
+
+def test_shares_have_archives_links_pages_of_files_and_work_on_several_at_once(build: Any) -> None:
+    site = build(KEPT, Blobs)
+    if site is None:
+        return
+    root = site.root.removeprefix("Bearer ")
+    person = Person(http_client.of_app(site.app), root)
+    for name in ("a.txt", "b.txt", "in/c.md", "in/deep/d é.txt"):
+        site.put(f"files/docs/{name}", body=name.encode())
+    assert 'href="/files/docs/b.txt?' in person.look("/files/docs/a.txt?_view=1").text
+    assert names_in(person.site.get("/files/docs/in?_zip=1", root)) == {"c.md", "deep/d é.txt"}
+    wish = {"link": {"action": "read", "expires": "7d"}}
+    url = urlsplit(person.site.send("/files/docs/in/", wish, root, Sec_Fetch_Site="same-origin").json["url"]).path
+    assert [row["name"] for row in person.site.get(f"{url}/").json["items"]] == ["c.md", "deep"]
+    assert person.site.get(f"{url}/deep/d%20%C3%A9.txt").body == "in/deep/d é.txt".encode()
+    assert names_in(person.site.get(f"{url}/?_zip=1")) == {"c.md", "deep/d é.txt"}
+    assert names_in(person.tick("/files/docs/", ["a.txt", "in"], "zip")) == {"a.txt", "in/c.md", "in/deep/d é.txt"}
+    moved = person.press(Form(person.tick("/files/docs/", ["a.txt", "in"], "move"), "target"), ("to", "files/docs/new/"))
+    assert moved.status == 303, moved.text
+    assert [row["name"] for row in site.items("files/docs/")] == ["b.txt", "new"]
+    gone = person.press(Form(person.tick("/files/docs/", ["b.txt", "new"], "delete"), "several-asked"), ("sure", "1"))
+    assert gone.status == 303, gone.text
+    assert site.items("files/docs/") == []
+    assert sorted(row["path"] for row in site.items("files/docs/?_trash=1")) == [
+        "b.txt", "new/a.txt", "new/in/c.md", "new/in/deep/d é.txt"
+    ]  # fmt: skip
+
+
+def test_a_share_without_lists_says_what_it_cannot_do_and_does_the_rest(tmp_path: Path) -> None:
+    declared = generic(url=http_services.nginx()[1], blobs=f"/{tmp_path.name}/{{path}}", put_date=True)
+    limited = assemble(tmp_path, declared + FILES + 'quota = "1MB"\n')
+    assert [fault.detail.partition(":")[0] for fault in limited.faults] == ["files.docs.quota needs a provider that can list"]
+    site = Site(tmp_path, declared + KEPT)
+    root = site.root.removeprefix("Bearer ")
+    web = http_client.of_app(site.app)
+    site.put("files/docs/in/a.txt", body=b"one")
+    for target in ("/files/docs/in/?_zip=1", "/files/docs/in?_zip=1", "/files/docs/?_zip=1", "/files/docs/?_q=a"):
+        assert web.get(target, root).status == 501, target
+        assert web.get(target, root, **http_client.PAGE).status == 501, target
+    print(web.get("/files/docs/", root, **http_client.PAGE).status, web.get("/files/docs/", root).status)
+    print(web.get("/files/docs/in/", root, **http_client.PAGE).status, web.get("/files/docs/in/", root).status)
+    print(web.ask("DELETE", "/files/docs/in?_tree=1", None, {}, root))
+    for wish in ({"move": "files/docs/x"}, {"copy": "files/docs/x"}, {"folder": "x"}):
+        print(wish, web.send("/files/docs/in/", wish, root))
+    page = web.get("/files/docs/in/a.txt?_view=1", root, **http_client.PAGE)
+    assert (page.status, "one" in page.text) == (200, True)
+    site.put("files/docs/in/a.txt", body=b"two")
+    [old] = site.items("files/docs/in/a.txt?_versions=1")
+    site.create("files/docs/in/a.txt", {"move": "files/docs/b.txt"})
+    site.create("files/docs/b.txt", {"copy": "files/docs/c.txt"})
+    site.create("files/docs/b.txt", {"restore": old["id"]})
+    site.delete("files/docs/b.txt")
+    [thrown] = site.items("files/docs/?_trash=1")
+    assert site.create("files/docs/", {"restore": thrown["id"]}).location == "files/docs/b.txt"
+    assert (site.bytes("files/docs/b.txt"), site.bytes("files/docs/c.txt")) == (b"one", b"two")
+    site.close()
 
 
 # ---- forms

@@ -166,13 +166,26 @@ def test_what_an_envelope_says_becomes_a_request() -> None:
 # ---- parity with HTTP
 
 ALL = ("**:*",)
-LEAVE, DOCS = ("forms/leave:*",), ("files/docs:*",)
+LEAVE, DOCS, BIN = ("forms/leave:*",), ("files/docs:*",), ("files/bin:*",)
+SHARES = """
+[files.bin]
+provider = "disk"
+prefix = "bin"
+trash = "30d"
+versions = 2
+quota = "1KB"
+[files.root]
+provider = "disk"
+"""
+LOCK = '<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>'
+ONTO_LOCKED = {"copy": "files/bin/locked.txt", "overwrite": True}
 DAY = {"day": "2027-01-31", "days": 1.5}
 NOBODY = "forms/leave/records/nobody"
 
 
 class Case(NamedTuple):
-    """One request. In `address`, {id} is the id of the record that the door before it answered with."""
+    """One request. In `address`, `data` and `params`, {id} is the id of what the same door answered with before, or of the
+    first row of what it "listed"."""
 
     name: str
     address: str
@@ -185,6 +198,11 @@ class Case(NamedTuple):
     roles: tuple[str, ...] = ()
     in_other_words: bool = False  # each door says by itself what was wrong
     credential: str = ""  # "expired", "revoked" or "forged": a token that was good once, or never
+
+    def with_id(self, id_: str) -> Case:
+        params = {name: text.replace("{id}", id_) for name, text in self.params.items()}
+        data = self.data | {"restore": id_} if isinstance(self.data, dict) and "restore" in self.data else self.data
+        return self._replace(params=params, data=data)
 
 
 CASES = [
@@ -282,6 +300,42 @@ CASES = [
     Case("file: delete none", "files/docs/none.txt", "delete", grants=DOCS),
     Case("file: read none", "files/docs/none.txt", "read", grants=DOCS),
     Case("file: share missing", "files/nothing/a.txt", "update", b"text", ALL),
+    Case("share: a file", "files/bin/a.txt", "update", b"one", BIN),
+    Case("share: a new folder", "files/bin/", data={"folder": "new"}, grants=BIN),
+    Case("share: a folder that is there", "files/bin/", data={"folder": "new"}, grants=BIN),
+    Case("share: moved", "files/bin/a.txt", data={"move": "files/bin/new/b.txt"}, grants=BIN),
+    Case("share: moved again", "files/bin/a.txt", data={"move": "files/bin/new/b.txt"}, grants=BIN),
+    Case("share: move denied", "files/bin/new/b.txt", data={"move": "files/bin/c.txt"}, grants=("files/bin:read,create",)),
+    Case("share: copied", "files/bin/new", data={"copy": "files/bin/other"}, grants=("files/bin:read,create",)),
+    Case("share: copied onto what is there", "files/bin/new/b.txt", data={"copy": "files/bin/other/b.txt"}, grants=BIN),
+    Case("share: two wishes", "files/bin/new", data={"copy": "files/bin/x", "move": "files/bin/y"}, grants=BIN),
+    Case("share: a wish with more", "files/bin/new", data={"copy": "files/bin/x", "owerwrite": True}, grants=BIN),
+    Case("share: a folder is no file", "files/bin/other", "delete", grants=BIN),
+    Case("share: a tree, denied", "files/bin/other", "delete", grants=("files/bin:create",), params={"_tree": "1"}),
+    Case("share: a tree", "files/bin/other", "delete", grants=BIN, params={"_tree": "1"}),
+    Case("share: a tree that is gone", "files/bin/other", "delete", grants=BIN, params={"_tree": "1"}),
+    Case("share: trash listed", "files/bin/", "read", grants=BIN, params={"_trash": "1"}),
+    Case("share: restore denied", "files/bin/", data={"restore": "{id}"}, grants=("files/bin:create",)),
+    Case("share: restored", "files/bin/", data={"restore": "{id}"}, grants=BIN),
+    Case("share: restored again", "files/bin/", data={"restore": "{id}"}, grants=BIN),
+    Case("share: replaced", "files/bin/other/b.txt", "update", b"two", BIN),
+    Case("share: versions listed", "files/bin/other/b.txt", "read", grants=BIN, params={"_versions": "1"}),
+    Case("share: a version", "files/bin/other/b.txt", "read", grants=BIN, params={"_version": "{id}"}),
+    Case("share: a version restored", "files/bin/other/b.txt", data={"restore": "{id}"}, grants=BIN),
+    Case("share: a version deleted", "files/bin/other/b.txt", "delete", grants=BIN, params={"_version": "{id}"}),
+    Case("share: to the trash", "files/bin/other/b.txt", "delete", grants=BIN),
+    Case("share: purged", "files/bin/", data={"purge": "all"}, grants=BIN),
+    Case("share: purged in no trash", "files/bin/", data={"purge": "none"}, grants=BIN),
+    Case("share: too full", "files/bin/full.txt", "update", b"x" * 1001, BIN),
+    Case("share: copied until it is full", "files/docs/large.txt", "update", b"x" * 2000, DOCS),
+    Case("share: no room for a copy", "files/docs/large.txt", data={"copy": "files/bin/large.txt"}, grants=ALL),
+    Case("share: locked", "files/bin/locked.txt", "update", b"mine", BIN),
+    Case("share: locked, moved", "files/bin/locked.txt", data={"move": "files/bin/free.txt"}, grants=BIN),
+    Case("share: locked, replaced by a copy", "files/bin/new/b.txt", data=ONTO_LOCKED, grants=BIN),
+    Case("share: locked, deleted", "files/bin/locked.txt", "delete", grants=BIN),
+    Case("share: what nobody sees", "files/root/_satchel/bin", "delete", grants=ALL, params={"_tree": "1"}),
+    Case("share: into what nobody sees", "files/bin/new/b.txt", data={"copy": "files/root/_satchel/b"}, grants=ALL),
+    Case("share: what lies at the root", "files/root", "read", grants=ALL),
     Case("app: read", "apps/desk", "read", grants=ALL),
     Case("app: denied", "apps/desk", "read", grants=("apps/bare:read",)),
     Case("app: missing", "apps/nothing", "read", grants=ALL),
@@ -338,8 +392,11 @@ class Answers:
         for name in ("http", "sqs"):
             (folder / name).mkdir()
         self.http, self.sqs = (
-            http_client.Site(folder / name, edit=lambda toml: toml.replace("1MB", "100KB") + sqs) for name in ("http", "sqs")
+            http_client.Site(folder / name, edit=lambda toml: toml.replace("1MB", "100KB") + SHARES + sqs) for name in ("http", "sqs")
         )
+        for site in (self.http, self.sqs):
+            locker = site.token(*BIN, subject="carol")
+            assert site.ask("LOCK", "/dav/bin/locked.txt", LOCK, token=locker).status == 201
         self.queue, self.reply_url = queue, reply_url
         self.ids = {"http": "none", "sqs": "none"}
         config = self.sqs.app.config.sqs
@@ -349,16 +406,16 @@ class Answers:
         """Status and body, by HTTP and by SQS."""
         found = []
         for door, ask in (("http", self.by_http), ("sqs", self.by_sqs)):
-            status, body = ask(case, case.address.format(id=self.ids[door]))
-            if status < 300 and isinstance(body, dict) and "id" in body:
-                self.ids[door] = body["id"]
+            status, body = ask(case.with_id(self.ids[door]), case.address.format(id=self.ids[door]))
+            if status < 300 and isinstance(body, dict):
+                self.ids[door] = body["items"][0]["id"] if case.name.endswith("listed") else body.get("id", self.ids[door])
             found.append((status, body))
         return found[0], found[1]
 
     def by_http(self, case: Case, address: str) -> tuple[int, Any]:
         headers = {"Idempotency-Key": case.key} if case.key else {}
         body = case.data
-        if case.address.startswith("files/") and isinstance(body, dict):
+        if case.address.startswith("files/") and isinstance(body, dict) and "text" in body:
             body = body["text"].encode()
         if body is not None and not isinstance(body, bytes):
             headers, body = headers | {"Content-Type": "application/json"}, json.dumps(body)
@@ -390,10 +447,11 @@ class Answers:
 def stripped(value: Any) -> Any:
     """Without what differs by its nature: ids, times, tags, tokens and doors."""
     own = ("id", "request_id", "at", "token_id", "door", "record", "created_at", "updated_at", "etag", "modified_at", "jti")
+    own += ("deleted_at", "replaced_at")
     if isinstance(value, dict):
         return {name: stripped(one) for name, one in value.items() if name not in own}
     if isinstance(value, str):
-        return re.sub("[0-9a-f]{32}", "ID", value)
+        return re.sub(r"[0-9a-f]{32}|(?<=until )[\d-]+T[\d:.]+Z", "ID", value)
     return [stripped(one) for one in value] if isinstance(value, list) else value
 
 
@@ -435,7 +493,7 @@ def test_both_doors_answer_and_store_the_same_row_by_row(tmp_path: Path, fake: S
         "form:": "200 201 400 401 403 404 405 422", "batch:": "201 400 403 422", "records:": "200 400 401 403",
         "record:": "200 201 204 400 403 404 405 422", "view:": "200 400 401 403 404 405",
         "file:": "200 201 204 400 401 403 404 409 413 415", "app:": "200 403 404 405", "admin:": "200 403 405",
-        "type:": "404", "token:": "401", "key:": "201 204 403 422",
+        "share:": "200 201 204 400 403 404 409 422 423 507", "type:": "404", "token:": "401", "key:": "201 204 403 422",
     }  # fmt: skip
     assert {kind: set(statuses.split()) for kind, statuses in wanted.items()} == seen
 
