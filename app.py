@@ -6163,7 +6163,7 @@ class Files(Resource):
         if blob and request.path[-1] != "":
             no_params(request)
             return plan_of(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
-        if parts and not self.is_folder(path):
+        if parts and not self.is_folder(path) and (self.blobs.lists or request.path[-1] != ""):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
 

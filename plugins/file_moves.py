@@ -514,6 +514,8 @@ def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Pla
     if blob is None and not share.is_folder(source.path):
         if scope.again and moves and (there := target.blobs.stat(target.path)):
             return plan_of(_answer(target, there, True))
+        if source.parts and request.path[-1] == "":
+            file_trees.need_lists(share)
         raise NotFound(f"{request.address} does not exist")
     _check_apart(wish)
     _check_readable(wish)

@@ -43,7 +43,7 @@ names = plugin("file_names")
 # ==== 1. TREES ===================================================================================================
 # A folder is walked as its listing shows it, within a bound. What cannot be looked at keeps the folder where it is.
 # uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_names
-# defines: MOST_ENTRIES address_of Place Tree Counted place_in tree_of empty_folders counted
+# defines: MOST_ENTRIES address_of Place Tree Counted place_in need_lists tree_of empty_folders counted
 
 MOST_ENTRIES = 10_000  # files and folders that one request moves, copies or deletes
 
@@ -118,11 +118,16 @@ def _walk(blobs: Blobs, path: str) -> Iterator[Entry]:
             yield entry
 
 
+def need_lists(share: Files) -> None:
+    """Raises Unsupported for a share without lists: what is in a folder is not known there."""
+    if not share.blobs.lists:
+        raise Unsupported("where this share is kept there are no lists, and so no folders")
+
+
 def tree_of(place: Place) -> Tree:
     """What is below a folder. Raises TooLarge if that is too much at once, Conflict if some of it cannot be looked at, and
     Unsupported if the provider has no lists."""
-    if not place.blobs.lists:
-        raise Unsupported("where this share is kept there are no lists, and so no folders")
+    need_lists(place.share)
     tree = Tree([], [])
     for number, entry in enumerate(_walk(place.blobs, place.path), 2):
         if number > MOST_ENTRIES:
@@ -187,7 +192,7 @@ def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
         raise BadRequest(f"files/{share.name} is a share, which is never deleted: name a folder in it")
     if request.path[-1] != "" and share.blobs.stat(place.path):
         return share.handle(request._replace(params={}), scope)
-    if not share.is_folder(place.path):
+    if share.blobs.lists and not share.is_folder(place.path):
         if scope.again:
             return plan_of(Response())
         raise NotFound(f"{request.address} does not exist")

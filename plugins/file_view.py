@@ -298,9 +298,11 @@ def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
 
 
 def _neighbours(one: _One, caller: Caller, state: Mapping[str, str]) -> tuple[str, str]:
-    """The names of the files before and after one, in the order that its folder was listed in; "" for none, and in a folder
-    that is too large."""
+    """The names of the files before and after one, in the order that its folder was listed in; "" for none, and where
+    there are no lists, or the folder is too large."""
     path = one.blob.path
+    if not one.share.blobs.lists:
+        return "", ""
     found = list(islice(one.share.blobs.scan(path.rpartition("/")[0], deep=False), _MOST_SEEN + 1))
     if len(found) > _MOST_SEEN or state.get("_q"):
         return "", ""

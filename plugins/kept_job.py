@@ -93,8 +93,7 @@ def _is_good(site: Any, share: Files, one: Kept, now: float) -> bool:
         return False
     with suppress(AppError), quota.held(site, [Act(lambda: None, [(share.blobs, one.kept, 0)])]):
         there, present = share.blobs.stat(one.kept), share.blobs.stat(one.path)
-        is_version = one.key.startswith(f"{kept_files.VERSION}:")
-        if there and is_version and present and present.etag == one.etag:  # it was not replaced
+        if there and present and present.etag == one.etag:  # it was not replaced, or was copied only, not yet removed
             kept_files.end_of(share, one)
         elif there:
             site.state.commit([one.update(is_good=True)])

@@ -422,7 +422,9 @@ def test_shares_have_archives_links_pages_of_files_and_work_on_several_at_once(b
 def test_a_share_without_lists_says_what_it_cannot_do_and_does_the_rest(tmp_path: Path) -> None:
     declared = generic(url=http_services.nginx()[1], blobs=f"/{tmp_path.name}/{{path}}", put_date=True)
     limited = assemble(tmp_path, declared + FILES + 'quota = "1MB"\n')
-    assert [fault.detail.partition(":")[0] for fault in limited.faults] == ["files.docs.quota needs a provider that can list"]
+    assert [fault.detail.partition(":")[0] for fault in limited.faults] == [
+        "files.docs.quota needs a provider that can list"
+    ]
     site = Site(tmp_path, declared + KEPT)
     root = site.root.removeprefix("Bearer ")
     web = http_client.of_app(site.app)
@@ -430,11 +432,11 @@ def test_a_share_without_lists_says_what_it_cannot_do_and_does_the_rest(tmp_path
     for target in ("/files/docs/in/?_zip=1", "/files/docs/in?_zip=1", "/files/docs/?_zip=1", "/files/docs/?_q=a"):
         assert web.get(target, root).status == 501, target
         assert web.get(target, root, **http_client.PAGE).status == 501, target
-    print(web.get("/files/docs/", root, **http_client.PAGE).status, web.get("/files/docs/", root).status)
-    print(web.get("/files/docs/in/", root, **http_client.PAGE).status, web.get("/files/docs/in/", root).status)
-    print(web.ask("DELETE", "/files/docs/in?_tree=1", None, {}, root))
+    assert web.get("/files/docs/in/", root, Accept="application/zip").status == 501
+    assert [web.get(f"/files/docs/{name}", root).status for name in ("", "in/", "in", "none")] == [501, 501, 404, 404]
+    assert web.ask("DELETE", "/files/docs/in?_tree=1", None, {}, root).status == 501
     for wish in ({"move": "files/docs/x"}, {"copy": "files/docs/x"}, {"folder": "x"}):
-        print(wish, web.send("/files/docs/in/", wish, root))
+        assert web.send("/files/docs/in/", wish, root).status == 501, wish
     page = web.get("/files/docs/in/a.txt?_view=1", root, **http_client.PAGE)
     assert (page.status, "one" in page.text) == (200, True)
     site.put("files/docs/in/a.txt", body=b"two")

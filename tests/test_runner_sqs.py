@@ -392,7 +392,8 @@ class Answers:
         for name in ("http", "sqs"):
             (folder / name).mkdir()
         self.http, self.sqs = (
-            http_client.Site(folder / name, edit=lambda toml: toml.replace("1MB", "100KB") + SHARES + sqs) for name in ("http", "sqs")
+            http_client.Site(folder / name, edit=lambda toml: toml.replace("1MB", "100KB") + SHARES + sqs)
+            for name in ("http", "sqs")
         )
         for site in (self.http, self.sqs):
             locker = site.token(*BIN, subject="carol")

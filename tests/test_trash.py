@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -259,20 +260,56 @@ def test_without_a_trash_versions_end_with_their_file(site: Site) -> None:
     assert [blob.path for blob in share(site, "old").blobs.scan() if isinstance(blob, app.Blob)] == []
 
 
-@pytest.mark.parametrize("is_moved", [False, True])
-def test_what_was_interrupted_is_in_one_place_or_in_the_other(site: Site, clock: Time, is_moved: bool) -> None:
+@pytest.mark.parametrize("done", ["", "copy", "move"])  # where a move is a copy and a delete, it may end between
+def test_what_was_interrupted_is_in_one_place_or_in_the_other(site: Site, clock: Time, done: str) -> None:
     site.put("files/docs/a", body=b"one")
     blobs, blob = share(site).blobs, share(site).blobs.stat("docs/a")
     row = kept_files.kept_row(share(site), kept_files.TRASH, blob, "root", clock.now)
     site.app.state.commit([row.insert()])
-    if is_moved:
-        blobs.move("docs/a", row.kept)
+    if done:
+        getattr(blobs, done)("docs/a", row.kept)
+    is_moved = done == "move"
     assert trash(site) == []
     clock.now += 700
     run(site)
     assert [one["path"] for one in trash(site)] == ["a"] * is_moved
     assert (blobs.stat("docs/a") is None) == is_moved
     assert len(list(site.app.state.walk(app.Query("_kept")))) == is_moved
+    assert (blobs.stat(row.kept) is not None) == is_moved
+
+
+def test_a_file_outlives_an_end_between_the_steps_of_its_way_to_the_trash_and_back(
+    site: Site, clock: Time, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = share(site).blobs
+    copy = blobs.copy
+
+    def killed(*args: Any, **facts: Any) -> Any:
+        raise KeyboardInterrupt
+
+    def copied(source: str, target: str) -> Any:
+        copy(source, target)
+        raise KeyboardInterrupt
+
+    site.put("files/docs/a", body=b"one")
+    for name, accident in (("remove", killed), ("move", killed), ("move", copied)):
+        with monkeypatch.context() as patched:
+            patched.setattr(blobs, name, accident)
+            with suppress(KeyboardInterrupt):
+                site.delete("files/docs/a")
+        clock.now += 700
+        run(site)
+        for thrown in trash(site):
+            assert blobs.stat("docs/a") is None
+            with monkeypatch.context() as patched:
+                patched.setattr(blobs, name, accident)
+                with suppress(KeyboardInterrupt):
+                    site.create("files/docs/", {"restore": thrown["id"]})
+            clock.now += 700
+            run(site)
+        for thrown in trash(site):
+            site.create("files/docs/", {"restore": thrown["id"]})
+        assert (site.bytes("files/docs/a"), trash(site)) == (b"one", [])
 
 
 def test_a_version_that_was_copied_for_a_write_that_failed_is_none(
