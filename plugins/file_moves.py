@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
 import app
 from app import (
@@ -122,6 +124,7 @@ class Wish(NamedTuple):
     target: Place
     moves: bool
     overwrite: bool
+    clears: bool = False  # what is at the target is deleted first, so that nothing of it is there any more
 
     @property
     def takes(self) -> Action:
@@ -202,8 +205,8 @@ def _check_readable(wish: Wish, inner: str = "") -> None:
 
 def _present(wish: Wish, path: str, address: str) -> Blob | None:
     """What a file replaces at a path of the target's provider. Raises Exists or Forbidden if it may not."""
-    present = wish.target.blobs.stat(path)
-    if present is None and wish.target.share.is_folder(path):
+    present = None if wish.clears else wish.target.blobs.stat(path)
+    if present is None and not wish.clears and wish.target.share.is_folder(path):
         raise Conflict(f"{address} is a folder, which no file replaces")
     if present and not wish.overwrite:
         raise Exists(f"{address} exists")
@@ -241,7 +244,7 @@ def _of_file(wish: Wish, blob: Blob) -> Plan:
     keeping = kept_files.overwriting(wish.target.share, [present] if present else [], wish.scope)
     places = [*_places(wish, [one]), *(keeping.places if keeping else ())]
     act = Act(partial(_carry_file, wish, one, keeping), places, told)
-    return Plan(respond=lambda blobs: _answer(wish.target, blobs[0], present is None), steps=[act])
+    return Plan(respond=lambda blobs: _answer(wish.target, blobs[-1], present is None), steps=[act])
 
 
 def _carry_file(wish: Wish, one: Carried, keeping: Any) -> Blob:
@@ -312,8 +315,9 @@ def _answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -
 def _of_folder(wish: Wish) -> Plan:
     target, address = wish.target, wish.target.address()
     _check_etag(wish.request.conditions, None)
-    _check_no_file(target)
-    is_there = target.share.is_folder(target.path)
+    if not wish.clears:
+        _check_no_file(target)
+    is_there = not wish.clears and target.share.is_folder(target.path)
     if is_there and not (wish.overwrite or wish.scope.again):
         detail = 'exists: with "overwrite": true its files are replaced by those of the same names'
         raise Exists(f"{address} {detail}")
@@ -386,7 +390,8 @@ def _folder_looked_over(wish: Wish, path: str) -> str:
     """Where a folder goes, if it may."""
     inner, there = _moved_path(wish, path)
     _goes(wish, inner)
-    _check_no_file(wish.target, inner)
+    if not wish.clears:
+        _check_no_file(wish.target, inner)
     return there
 
 
@@ -498,7 +503,19 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 # ==== 5. WISHES =================================================================================================
 # What can be asked for: a move, a copy, and a new folder.
 # uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_trees plugin:kept_asked
-# defines: VERBS plan
+# defines: clearing VERBS plan
+
+_CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)
+
+
+@contextmanager
+def clearing() -> Iterator[None]:
+    """A move or copy in the block replaces what is at its target, a folder with all that is in it (RFC 4918, 9.8.4)."""
+    before = _CLEARING.set(True)
+    try:
+        yield
+    finally:
+        _CLEARING.reset(before)
 
 
 def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Plan:
@@ -507,7 +524,7 @@ def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Pla
     source, overwrite, moves = file_trees.place_in(share, request.path), _overwrites(request, sent), verb == "move"
     scope.caller.require(Action.DELETE if moves else Action.READ, source.address())
     target = _target(share, text, verb, scope, overwrite)
-    wish = Wish(request, scope, source, target, moves, overwrite)
+    wish = Wish(request, scope, source, target, moves, overwrite, _CLEARING.get())
     if moves and not source.parts:
         raise BadRequest(f"files/{share.name} is a share, which is not moved: name a file or folder in it")
     blob = share.blobs.stat(source.path) if source.parts and request.path[-1] != "" else None
@@ -519,7 +536,19 @@ def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Pla
         raise NotFound(f"{request.address} does not exist")
     _check_apart(wish)
     _check_readable(wish)
-    return _of_file(wish, blob) if blob else _of_folder(wish)
+    plan = _of_file(wish, blob) if blob else _of_folder(wish)
+    return _after_clearing(wish, plan) if wish.clears else plan
+
+
+def _after_clearing(wish: Wish, plan: Plan) -> Plan:
+    """The plan of a wish, once what is at its target is deleted: both are known to be allowed before either is done."""
+    target, told = wish.target, next(step.told for step in plan.steps if isinstance(step, Act))
+    wish.scope.caller.require(Action.DELETE, target.address())
+    resource = f"files/{quote(target.share.name, safe='')}"
+    wanted = Request(wish.request.id, Action.DELETE, resource, target.parts, wish.request.door, {file_trees.TREE: "1"})
+    gone = file_trees.without_tree(target.share, wanted, wish.scope)
+    steps = [step._replace(told=told) if isinstance(step, Act) else step for step in gone.steps]
+    return plan._replace(steps=[*steps, *plan.steps])
 
 
 def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:

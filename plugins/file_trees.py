@@ -177,15 +177,15 @@ def counted(share: Files, path: Sequence[str], caller: Caller, most: int = MOST_
 # ==== 2. DELETED =================================================================================================
 # A folder is deleted with all that is in it once it is known that all of it may go.
 # uses: ERRORS VALUES CONTRACTS RESOURCES TREES plugin:kept_files
-# defines: without_tree emptied
+# defines: TREE without_tree emptied
 
-_TREE = "_tree"
+TREE = "_tree"
 
 
 def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
     """The plan of DELETE with _tree=1. A file goes as it does without."""
-    no_params(request, (_TREE,))
-    if request.params[_TREE] != "1":
+    no_params(request, (TREE,))
+    if request.params[TREE] != "1":
         raise BadRequest("_tree must be 1")
     place = place_in(share, request.path)
     if not place.parts:

@@ -156,7 +156,11 @@ def places_of(steps: Sequence[BlobStep], guarded: Sequence[Files]) -> list[Place
         of = [share for share in guarded if holds(share, blobs, path)]
         if of:
             counted = tuple(share for share in of if share.config.quota_bytes)
-            found[path_key(blobs, path)] = Place(blobs, path, after, more, counted)
+            key = path_key(blobs, path)
+            if after is None and (earlier := found.get(key)):  # it is deleted, and then something comes in its place
+                after = None if earlier.after is None else earlier.after + more
+                more += earlier.more
+            found[key] = Place(blobs, path, after, more, counted)
     return list(found.values())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import closing, nullcontext, suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -37,7 +37,6 @@ from app import (
     Unsupported,
     UnsupportedAction,
     UnsupportedMedia,
-    Value,
     check_path,
     error_headers,
     log_fault,
@@ -514,7 +513,7 @@ def require(call: Call, action: Action, place: Place) -> None:
 
 # ==== 3. FILES ===================================================================================================
 # Files and folders, written as at every other door.
-# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:dav_properties plugin:file_times plugin:locks
+# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:dav_properties plugin:file_moves plugin:file_times plugin:locks
 # defines: get put delete mkcol carry
 
 
@@ -626,14 +625,16 @@ def carry(call: Call) -> Answer:
         _need_parent(call, target)
     if verb == "move":
         require(call, Action.DELETE, node.place)
-    if present and (present.is_folder or node.is_folder):
+    is_cleared = present is not None and (present.is_folder or node.is_folder)
+    if is_cleared:
         require(call, Action.CREATE, target)
-        facts: Value = {"params": {"_tree": "1"}} if present.is_folder else {}
-        call.ask(Action.DELETE, target, **facts)
     if node.is_folder and depth == "0":
+        if present:
+            call.ask(Action.DELETE, target, params={"_tree": "1"})
         _copied_alone(call, target)
     else:
-        call.ask(Action.CREATE, node.place, data={verb: call.address(target), "overwrite": present is not None})
+        with plugin("file_moves").clearing() if is_cleared else nullcontext():
+            call.ask(Action.CREATE, node.place, data={verb: call.address(target), "overwrite": present is not None})
     return _done([("Location", call.href(target, is_folder=node.is_folder))], is_new=present is None)
 
 

@@ -253,6 +253,29 @@ def test_a_folder_is_copied_moved_and_replaced_with_all_that_is_in_it(drive: Dri
     assert drive.ask("GET", "d").body == b"2"
 
 
+@pytest.mark.parametrize("share", ["strict", "kept"])
+def test_what_cannot_be_put_in_the_place_of_a_folder_leaves_it_as_it_was(tmp_path: Path, share: str) -> None:
+    more = '[files.strict]\nprovider = "disk"\nprefix = "strict/"\naccept = [".txt"]\n'
+    more += '[files.kept]\nprovider = "main"\nprefix = "kept/"\naccept = [".txt"]\ntrash = "1d"\nquota = "1MB"\n'
+    site = Site(tmp_path, edit=lambda text: text + more)
+    source, target = (Drive(site, one, site.token("files/**:*")) for one in ("docs", share))
+    for one in (source, target):
+        one.ask("MKCOL", "a")
+    source.put("a/one.exe")
+    source.put("a/two.txt", b"new")
+    target.put("a/two.txt", b"old")
+    there = f"/dav/{share}/a"
+    for path, method in (("a", "COPY"), ("a", "MOVE"), ("a/one.exe", "COPY"), ("a/one.exe", "MOVE")):
+        assert source.ask(method, path, Destination=there).status == 415
+        assert target.ask("GET", "a/two.txt").body == b"old"
+    source.ask("DELETE", "a/one.exe")
+    assert source.ask("MOVE", "a", Destination=there).status == 204
+    assert target.ask("GET", "a/two.txt").body == b"new"
+    usage = site.ask("GET", f"/files/{share}/", None, {}, target.token).json.get("quota", {"used_bytes": 6})
+    assert usage["used_bytes"] == 6  # what was there waits in the trash
+    site.close()
+
+
 def test_files_go_from_one_share_to_another(site: Site, staff: str) -> None:
     drive = Drive(site, "docs", staff)
     drive.put("a", b"across")
