@@ -25,7 +25,7 @@
   <tbody>
 %   for one in page.rows:
     <tr><td class="tick"><input type="checkbox" name="id" form="several" value="{{one.id}}" aria-label="{{one.name}}"></td>
-      <th scope="row"><svg class="icon {{one.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{one.kind}}"/></svg> <bdi>{{one.name}}</bdi></th>
+      <th scope="row" class="kept-name"><svg class="icon {{one.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{one.kind}}"/></svg> <bdi>{{one.name}}</bdi></th>
       <td>\\
 %     if one.may_restore:
 <button class="button small" form="several" name="restore" value="{{one.id}}" aria-label="{{t("trash.restore_label", name=one.name)}}">{{t("trash.restore")}}</button> \\

@@ -109,6 +109,12 @@ home = [
 [files.wiki]
 provider = "main"
 prefix = "wiki/"
+[files.drawer]
+provider = "main"
+prefix = "drawer/"
+trash = "30d"
+versions = 3
+quota = "1kB"
 [views.broken]
 provider = "main"
 sql = "select * from nowhere"
@@ -139,6 +145,7 @@ OWN = "<h2>By team</h2><table><tr><th>a</th><th>b</th></tr><tr><td>1</td><td>2</
 EXTRA = (
     "/files/papers/?_do=folder", "/files/papers/2026?_do=details", "/files/papers/b.txt?_do=rename",
     "/files/papers/b.txt?_do=move", "/files/papers/2026?_do=delete",
+    "/files/drawer/", "/files/drawer/?_trash=1", "/files/drawer/b.txt?_versions=1", "/files/drawer/b.txt?_do=details",
     "/search", "/search?q=one", "/search?q=zzzz", "/nothing", "/forms/every/records/none", "/files/papers/?_q=a",
     "/forms/every?size=XXL", "/views/squares?least=x", "/views/squares?least=1000", "/forms/antrag", "/login", "/me",
     "/login/mail?sent=1", "/login/x", "/apps/board/pages?_new=1", "/apps/board/pages/start?_edit=1",
@@ -147,6 +154,7 @@ NO_PAGE = (
     r"\.(csv|json|ndjson|txt|xlsx|svg|ics)(\?|$)|^/metrics|^/files/.*[^/]$"
     r"|^/files/papers/uploads/|/(records|mine)/[^/]+/(?!history|comments|move)[^/?]+"  # files of records
 )
+LONG = "a%20plan%20with%20a%20long%20name%20of%20many%20words.txt"
 HTML_RULES = {"root": True, "extends": ["html-validate:standard"]}
 SIZES = ((1280, 900), (360, 740))
 RULES = ("wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice")
@@ -196,6 +204,9 @@ def fill(server: Server) -> None:
         assert server.ask("POST", move, body, headers | {"Content-Type": "application/json"}).status == 200
     send("/admin/people", {"subject": "bo", "name": "Bo Chen", "grants": ["forms/**:*"]})
     assert server.ask("PUT", "/files/wiki/start.md", WIKI.encode(), headers).status == 201
+    for name in (LONG, "b.txt", "b.txt"):
+        assert server.ask("PUT", f"/files/drawer/{name}", b"x" * 250, headers).status in (200, 201)
+    assert server.ask("DELETE", f"/files/drawer/{LONG}", None, headers).status == 204
     for name in ("2026/a%20plan.txt", "b.txt"):
         assert server.ask("PUT", f"/files/papers/{name}", b"x", headers).status == 201
 
@@ -364,6 +375,22 @@ def test_the_steps_of_an_import_break_none_either(site: Server, person: Person, 
     person.press(person.button("Only check all rows"))
     assert "All rows were checked" in person.words
     assert wrong_with(person, axe) == []
+
+
+def test_what_the_trash_and_versions_ask_breaks_none_either(site: Server, person: Person, axe: str) -> None:
+    def ask(page: str, button: str, words: str) -> None:
+        dress(person, "light", *SIZES[0])
+        person.go(page)
+        person.press(person.see(button))
+        assert words in person.words
+        assert wrong_with(person, axe) == []
+
+    ask("/files/drawer/b.txt?_versions=1", "button[name=purge]", "Delete this version?")
+    ask("/files/drawer/?_trash=1", "button[value=empty]", "Empty the trash?")
+    ask("/files/drawer/?_trash=1", "button[name=purge]", "Delete 1 file for good?")
+    headers = {"Authorization": f"Bearer {site.token()}"}
+    assert site.ask("PUT", f"/files/drawer/{LONG}", b"x", headers).status == 201
+    ask("/files/drawer/?_trash=1", "button[name=restore]", "1 name is taken")
 
 
 def test_several_rows_at_once_and_saved_filters_break_none_either(site: Server, person: Person, axe: str) -> None:
