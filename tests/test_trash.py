@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import json
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+import http_client
 import pytest
 
 import app
@@ -29,6 +34,8 @@ provider = "main"
 [files.plain]
 provider = "main"
 prefix = "plain"
+[apps.desk]
+home = [{ files = "files/whole" }]
 [files.old]
 provider = "main"
 prefix = "old"
@@ -189,6 +196,70 @@ def test_no_share_shows_where_it_lies(site: Site) -> None:
     assert status(site.delete, f"files/whole/{kept}") == 404
     assert status(site.create, "files/plain/b", {"move": "files/whole/_satchel/b"}) == 404
     assert [blob.path for blob in share(site).blobs.scan() if isinstance(blob, app.Blob)] == [kept, "plain/b"]  # for backup
+
+
+def test_no_door_leads_to_where_it_lies(site: Site) -> None:
+    for body in (b"secret", b"secret too"):
+        site.put("files/docs/a", body=body)
+    site.delete("files/docs/a")
+    site.put("files/plain/b.txt", body=b"b")
+    web, root = http_client.of_app(site.app), site.root.removeprefix("Bearer ")
+    kept = [row.value["kept"] for row in site.app.state.walk(app.Query("_kept"))]
+    assert len(kept) == 2
+
+    def dav(method: str, path: str, body: str | None = None, **headers: str) -> http_client.Reply:
+        return web.ask(method, f"/dav/{path}", body, headers, root)
+
+    def mcp(method: str, **params: Any) -> Any:
+        asking = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return web.send("/mcp", asking, root, MCP_Protocol_Version="2025-11-25").json
+
+    whole = "/files/whole/"
+    wish = {"link": {"action": "read", "expires": "7d"}}
+    link = urlsplit(web.send(whole, wish, root, Sec_Fetch_Site="same-origin").json["url"]).path
+    shown = {
+        "page": web.get(whole, root, **http_client.PAGE), "search": web.get("/search?q=satchel", root),
+        "below": web.get(f"{whole}?_q=satchel", root), "network drive": dav("PROPFIND", "whole/", Depth="1"),
+        "all of it": dav("PROPFIND", "whole/", Depth="infinity"),
+        "dashboard": web.get("/apps/desk", root, **http_client.PAGE),
+        "link": web.get(f"{link}/"), "link's page": web.get(f"{link}/", **http_client.PAGE),
+        "deleting": web.get(f"{whole}plain/b.txt?_do=move", root, **http_client.PAGE),
+    }  # fmt: skip
+    for name, reply in shown.items():
+        assert "_satchel" not in reply.text, name
+        assert kept[0].rpartition("/")[2] not in reply.text, name
+        assert reply.status < 300 or reply.status == 403, name
+    assert "plain" in shown["dashboard"].text
+    for target in (f"{whole}?_zip=1", f"{link}/?_zip=1"):
+        with zipfile.ZipFile(io.BytesIO(web.get(target, root if target[1] == "f" else "").body)) as archive:
+            assert archive.namelist() == ["plain/b.txt"]
+    assert "satchel:///files/whole/plain/b.txt" in json.dumps(mcp("resources/list"))
+    assert "_satchel" not in json.dumps(mcp("resources/list"))
+    for address in (*kept, "_satchel", "_satchel/", "_SATCHEL/docs", "_satchel/docs/trash"):
+        assert "error" in mcp("resources/read", uri=f"satchel:///files/whole/{address}")
+        for ask in ("", "?_view=1", "?_zip=1", "?_trash=1", "?_versions=1", "?_do=delete"):
+            assert web.get(f"{whole}{address}{ask}", root, **http_client.PAGE).status == 404, ask
+        assert web.get(f"{link}/{address}").status == 404
+        assert web.get(f"{whole}?_zip=1&_name={address.partition('/')[0]}", root).status == 404
+        assert web.put(f"{whole}{address.rstrip('/')}", b"x", root).status == 404
+        assert web.ask("DELETE", f"{whole}{address}?_tree=1", None, {}, root).status == 404
+        assert web.send(f"{whole}{address}", {"copy": "files/plain/c"}, root).status == 404
+        assert web.send(f"{whole}plain/b.txt", {"copy": f"files/whole/{address.rstrip('/')}/c"}, root).status == 404
+        assert web.send(f"{whole}{address}", wish, root, Sec_Fetch_Site="same-origin").status == 404
+        assert web.upload(f"{whole}_satchel/", ("file", "x", b"x"), token=root).status == 404
+        for method in ("PROPFIND", "GET", "DELETE", "MKCOL", "PUT", "COPY", "MOVE", "LOCK", "PROPPATCH"):
+            lock = '<lockinfo xmlns="DAV:"><lockscope><exclusive/></lockscope><locktype><write/></locktype></lockinfo>'
+            patch = '<propertyupdate xmlns="DAV:"><set><prop><x xmlns="u:">1</x></prop></set></propertyupdate>'
+            body = {"LOCK": lock, "PROPPATCH": patch, "PUT": "x"}.get(method)
+            reply = dav(method, f"whole/{address}", body, Destination="/dav/plain/stolen")
+            assert reply.status in (403, 404, 405, 409), (method, address)
+        assert dav("COPY", "plain/b.txt", Destination=f"/dav/whole/{address.rstrip('/')}/x").status in (403, 404, 409)
+    assert web.send(whole, {"folder": "_satchel"}, root).status == 404
+    copied = web.send(whole, {"copy": "files/old/all"}, root)
+    assert copied.status in (201, 409), copied.text
+    names = [blob.path for blob in share(site, "whole").blobs.scan("old")]
+    assert not any("_satchel" in name or "trash" in name for name in names)
+    assert sorted(blob.path for blob in share(site).blobs.scan() if blob.path.startswith("_satchel")) == sorted(kept)
 
 
 def test_overwritten_files_are_kept_and_come_back(site: Site, clock: Time) -> None:
