@@ -234,7 +234,7 @@ def test_what_several_apps_hold_belongs_to_the_one_that_it_was_reached_through(s
 def test_every_page_says_where_it_is(site: Site) -> None:
     root = site.token("**:*")
     record = site.send("/forms/order", {"what": "Screws"}, root)["Location"]
-    site.put("/files/pics/2026/a.png", "x", root)
+    site.put("/files/pics/2026/a.png", b"\x89PNG\r\n\x1a\n", root)
     order = [("Home", "/"), ("Shop", "/apps/shop"), ("Order", "/forms/order")]
     admin = [("Home", "/"), ("Administration", "/admin")]
     for target, trail in {

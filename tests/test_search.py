@@ -118,7 +118,7 @@ def test_nothing_is_found_that_its_list_would_not_show(site: Site) -> None:
     root = site.token("**:*")
     site.send("/forms/trips", {"who": "Ida", "town": "Planby"}, root)
     site.put("/files/docs/plan.txt", "x", root)
-    site.put("/files/pics/plan.png", "x", root)
+    site.put("/files/pics/plan.png", b"\x89PNG\r\n\x1a\n", root)
     assert find(site, "plan", site.token("forms/trips:create", "files/docs:create", subject="bo")) == []
     assert [one[0] for one in find(site, "plan", site.token("forms/trips/records:read"))] == ["record"]
     assert [one[2] for one in find(site, "plan", site.token("files/pics:read"))] == ["files/pics/plan.png"]
