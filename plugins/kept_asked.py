@@ -172,8 +172,8 @@ def _reader(share: Files, blob: Blob, start: int, length: int | None) -> Reader:
 
 # ==== 2. DONE ====================================================================================================
 # A file comes back to its path or to another one of its share, or is ended for good.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:file_moves plugin:file_trees plugin:kept_files
-#       plugin:kept_pages
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:file_kinds plugin:file_moves plugin:file_trees
+#       plugin:kept_files plugin:kept_pages
 # defines: restored purged all_thrown seen_in_trash ended
 
 _MOST_ENDED = 5000  # files of one request
@@ -216,6 +216,8 @@ def restored(share: Files, request: Request, scope: Scope) -> Plan:
         scope.caller.require(Action.UPDATE, address)
     if parts[-1] != one.path.rpartition("/")[2]:
         share.check_name(parts[-1])
+        if kept := share.blobs.stat(one.kept):
+            app.plugin("file_kinds").check_blob(share.config.accept, parts[-1], share.blobs, kept)
     keeping = kept_files.overwriting(share, [present] if present else [], scope)
     replaced = present.size_bytes if present else 0
     places = [(share.blobs, one.kept, -one.size_bytes), (share.blobs, path, one.size_bytes - replaced)]

@@ -12,9 +12,11 @@ from app import (
     Action,
     Answer,
     App,
+    AppError,
     BadRequest,
     Caller,
     Exchange,
+    Files,
     Json,
     Record,
     Request,
@@ -133,8 +135,8 @@ def _depth(exchange: Exchange) -> int:
 # ==== 2. BOX =====================================================================================================
 # A link for adding files shows none. Each is stored as the one who made the link may store it, under a name that is free;
 # the audit trail names the link. An address sends as often in an hour as forms that are open to strangers take.
-# uses: ERRORS VALUES RUNNERS ASSEMBLY LISTS plugin:file_view plugin:media_types plugin:pages plugin:public_forms
-#       plugin:share_pages plugin:uploads
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY LISTS plugin:file_view plugin:media_types plugin:pages
+#       plugin:public_forms plugin:share_pages plugin:uploads
 # defines: Box box
 
 _TOLD = ("name", "size_bytes", "sha256")  # of a file that was stored
@@ -149,11 +151,21 @@ class Box(FolderUpload):
         super().__init__(exchange, request._replace(path=request.path[:-1]))
         sender = caller._replace(subject=links.name_of(row))
         self.host: Any = SimpleNamespace(handle=partial(site.flow.handle_as, sender))
-        self._address = address
+        self._address, self._folder = address, request.path[:-1]
+        self._share = cast(Files, site.resources[request.resource])
 
     def store(self, name: str, request: Request) -> None:
         self.fields = {"_token": self.fields.get("_token", ""), "_keep_both": "1"}
         super().store(name, request)
+
+    def _refused(self, name: str, request: Request, error: AppError) -> uploads.RefusedFile:
+        """Why a file was not stored, without where that would have been."""
+        refused = super()._refused(name, request, error)
+        for end in range(len(request.path), len(self._folder), -1):
+            place = self._share.place("/".join(request.path[:end]))
+            error.message = error.message.replace(place, "/".join(request.path[len(self._folder) : end]))
+        refused.error.message = refused.error.message.replace(self._address, "")
+        return refused
 
     def told(self) -> list[Value]:
         """What was stored, without where."""
@@ -162,18 +174,13 @@ class Box(FolderUpload):
     def reasons(self, exchange: Exchange) -> list[SimpleNamespace]:
         """Why the others were not."""
         words = exchange.locale.t.said
-        return [
-            SimpleNamespace(name=one.name, why=words(one.error.message.replace(self._address, ""))) for one in self.refused
-        ]
+        return [SimpleNamespace(name=one.name, why=words(one.error.message)) for one in self.refused]
 
     def report(self) -> Answer:
         answer = super().report()
         if not self.stored:
             return answer
-        errors = [
-            {"name": one.name, "code": one.error.code, "detail": one.error.message.replace(self._address, "")}
-            for one in self.refused
-        ]
+        errors = [{"name": one.name, "code": one.error.code, "detail": one.error.message} for one in self.refused]
         return json_answer(answer.status, {"items": self.told()} | ({"errors": errors} if errors else {}))
 
 

@@ -613,6 +613,15 @@ def test_a_box_has_the_limits_of_its_share_and_says_what_was_refused(site: Site,
     assert page.status == 415
     assert "x.exe" in page.text
     assert "is not accepted here" in page.text
+    for path in ("in/sub/x", "in/y"):
+        site.put(f"/files/docs/{path}", b"", root)
+    inner = made(site, "/files/docs/in/", root, action="create")
+    for headers in ({}, PAGE):  # a folder stands in the way, and a file: neither says where
+        for name in ("sub", "y/z"):
+            refused = site.upload(inner, ("file", name, b"1"), **headers)
+            assert refused.status == 409
+            assert name.partition("/")[0] in refused.text
+            assert f"in/{name.partition('/')[0]}" not in refused.text
     docs = made(site, "/files/docs/", root, action="create")
     assert site.upload(docs, ("file", "big", b"x" * 1_100_000)).status == 413
     assert site.upload(docs, ("other", None, "x")).status == 400

@@ -40,6 +40,11 @@ home = [{ files = "files/whole" }]
 provider = "main"
 prefix = "old"
 versions = 2
+[files.pictures]
+provider = "main"
+prefix = "pictures"
+trash = "30d"
+accept = [".txt", ".png"]
 """
 
 
@@ -111,6 +116,15 @@ def test_a_deleted_file_is_listed_and_comes_back_to_its_place(site: Site) -> Non
     assert trash(site) == []
     assert is_counted(site) == 3
     assert status(site.create, "files/docs/", {"restore": one["id"]}) == 404
+
+
+def test_what_comes_back_by_another_name_has_to_fit_that(site: Site) -> None:
+    site.put("files/pictures/a.txt", body=b"words")
+    site.delete("files/pictures/a.txt")
+    [thrown] = site.items("files/pictures/?_trash=1")
+    asked = {"restore": thrown["id"], "to": "files/pictures/a.png"}
+    assert status(site.create, "files/pictures/", asked) == 415
+    assert site.create("files/pictures/", asked | {"to": "files/pictures/b.txt"}).created
 
 
 def test_where_something_is_by_now_one_says_what_to_do(site: Site) -> None:
