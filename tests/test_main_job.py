@@ -94,7 +94,7 @@ def upload_tree(visitor: Visitor, tree: Mapping[str, Path]) -> None:
         assert answer.status == 201, answer.text
         assert answer.data["sha256"] == sha256(tree[name].read_bytes())
     packages = [name for name in tree if "/" in name]
-    folder = visitor.form_at("/files/shared/lib/", "/files/shared/lib")
+    folder = visitor.form_at("/files/shared/lib/", "/files/shared/lib", takes="file")
     for batch in (packages[start : start + 40] for start in range(0, len(packages), 40)):
         kind, body = multipart(folder.fields, {name: tree[name].read_bytes() for name in batch})
         answer = visitor.send("POST", folder.action, body, {"Content-Type": kind})

@@ -132,6 +132,7 @@ ELSEWHERE = {
     "/files", "/admin", "/healthz", "/readyz", "/static/<name>", "/login", "/login/<code>", "/login/mail", "/logout",
     "/login/oidc", "/login/oidc/back", "/login/proxy", "/metrics", "/s/<code>",
     "/mcp",  # which tests/test_mcp.py asks
+    "/s/<code>/", "/s/<code>/<path:path>", "/dav", "/dav/", "/dav/<path:path>", "/tus", "/tus/<id>",  # files alone
 }  # fmt: skip
 ENDINGS = ("", ".json", ".csv", ".ndjson", ".xlsx", ".svg")
 ROW = ("Bertha", "bertha", "Quittung")  # in whatever tells of the record of another one

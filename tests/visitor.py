@@ -84,11 +84,12 @@ class Visitor:
         encoded = urlencode(form.fields | filled).encode()
         return self.send("POST", form.action, encoded, PAGE | {"Content-Type": "application/x-www-form-urlencoded"})
 
-    def form_at(self, path: str, action: str) -> HtmlForm:
-        """The form of a page whose action begins with `action`."""
+    def form_at(self, path: str, action: str, takes: str = "") -> HtmlForm:
+        """The form of a page whose action begins with `action`, and which `takes` a control of that name."""
         answer = self.get(path, PAGE)
         assert answer.status == 200, answer.text
-        return next(form for form in forms_of(answer.text) if form.action.startswith(action))
+        fits = (form for form in forms_of(answer.text) if form.action.startswith(action))
+        return next(form for form in fits if not takes or takes in form.fields)
 
     def close(self) -> None:
         if self._connection:
