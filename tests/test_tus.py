@@ -433,10 +433,11 @@ SIZE = 50_000_000
 class Served:
     """A server that can be killed and started again at its address."""
 
-    def __init__(self, folder: Path, kind: str) -> None:
+    def __init__(self, folder: Path, kind: str, more: str = "") -> None:
+        """`more` are further settings of its share."""
         self.folder, self.port = folder, backends.free_port()
         toml = test_matrix.PROVIDERS[kind](folder)
-        (folder / "app.toml").write_text(CONFIG.replace("PORT", str(self.port)) + toml)
+        (folder / "app.toml").write_text(CONFIG.replace("PORT", str(self.port)) + more + toml)
         self.process: subprocess.Popen[bytes] | None = None
         if kind == "aws":
             command = [sys.executable, str(Path(app.__file__)), "server", "check", "--create"]

@@ -50,7 +50,7 @@ document.body.dispatchEvent(new ClipboardEvent("paste", { bubbles: true, cancela
 
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[test_tus.Served]:
-    found = test_tus.Served(tmp_path, "file")
+    found = test_tus.Served(tmp_path, "file", 'trash = "30d"\nversions = 3\n')
     yield found
     found.kill()
 
@@ -146,3 +146,55 @@ def test_an_upload_goes_on_after_its_server_and_its_page_were_away_and_another_i
     wait_for(lambda: is_over(person, 1), "the rest")
     assert time.monotonic() - began < 30
     assert stored(served) == {"large.bin": large.read_bytes()}
+
+
+def test_a_day_with_a_share(served: test_tus.Served, person: Person, tmp_path: Path) -> None:
+    """A folder is made, files go up and are moved, looked at, replaced, archived, deleted and brought back."""
+    person.see(".tools summary").click()
+    person.see("#new-folder").send_keys("Plans & more")
+    person.press(person.button("Make folder"))
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(f"the text of {name}")
+    choose(person, tmp_path / "a.txt", tmp_path / "b.txt")
+    wait_for(lambda: is_over(person, 2), "the files")
+    for name in ("a.txt", "b.txt"):
+        person.see(f"input[name=id][aria-label='{name}']").click()
+    person.press(person.button("Move…"))
+    person.press(person.button("Plans & more"))
+    person.press(
+        next(
+            one for one in person.driver.find_elements(By.CSS_SELECTOR, ".actions button") if one.text.startswith("Move to")
+        )
+    )
+    assert "2 entries were moved" in person.words
+    assert stored(served) == {f"Plans & more/{name}": f"the text of {name}".encode() for name in ("a.txt", "b.txt")}
+    person.follow("Plans & more")
+    person.follow("a.txt")
+    assert "the text of a.txt" in person.words
+    person.driver.back()
+    (tmp_path / "a.txt").write_text("another text")
+    person.see("#replace").click()
+    choose(person, tmp_path / "a.txt")
+    wait_for(lambda: is_over(person, 1), "the new text")
+    person.follow("a.txt")
+    person.follow("Versions")
+    person.press(person.button("Bring back this version"))
+    assert stored(served)["Plans & more/a.txt"] == b"the text of a.txt"
+    person.go("/files/docs/Plans%20%26%20more/")
+    zipped = person.driver.execute_async_script(
+        "fetch(arguments[0]).then((one) => one.text()).then((text) => arguments[1](text.slice(0, 2)))",
+        next(
+            one for one in person.driver.find_elements(By.CSS_SELECTOR, ".tools a") if one.text == "Download all"
+        ).get_property("href"),
+    )
+    assert zipped == "PK"
+    person.see("tbody details summary").click()
+    person.press(
+        next(one for one in person.driver.find_elements(By.CSS_SELECTOR, "tbody details a") if one.text == "Delete…")
+    )
+    person.press(person.button("Delete"))
+    assert list(stored(served)) == ["Plans & more/b.txt"]
+    person.follow("Trash")
+    person.press(person.button("Bring back", "tbody"))
+    assert stored(served)["Plans & more/a.txt"] == b"the text of a.txt"
+    assert person.complaints() == []
