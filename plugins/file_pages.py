@@ -153,7 +153,7 @@ def shown(exchange: Exchange, response: Response, report: Mapping[str, Any] = Ma
         "most_bytes": response.page["most_bytes"], "most": exchange.locale.write_size(response.page["most_bytes"]),
         "entries": [], "next_href": "", "count": "", "search": None, "here": exchange.url(folder),
         "stored": (), "refused": (), "pending": (), "waiting": False, "heads": [], "several": None, "tools": [],
-        "folder_action": "", "note_of_order": "", "room": app.plugin("kept_pages").room_line(exchange),
+        "folder_action": "", "note_of_order": "", "room": app.plugin("kept_pages").room_line(exchange, folder),
     }  # fmt: skip
     if table:
         page |= _listed(exchange, response, table, folder)

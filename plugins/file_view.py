@@ -33,6 +33,7 @@ from app import (
     plan_of,
     plugin,
     rfc3339,
+    split_path,
 )
 
 if TYPE_CHECKING:
@@ -355,7 +356,7 @@ def around_list(exchange: Exchange, response: Response, page: dict[str, Any]) ->
 
 
 def _readme(exchange: Exchange, response: Response) -> SimpleNamespace | None:
-    share: Any = cast(Any, exchange.door.host).resources[exchange.resource]
+    share: Any = cast(Any, exchange.door.host).resources[exchange.resource or "/".join(split_path(exchange.inner)[:2])]
     parts, table = [part for part in response.page["parts"] if part], cast(Any, response.table)
     names = {str(row["name"]): row["name"].lower() for row in table.rows if row["type"] == "file"}
     found = [name for wanted in _READMES for name, small in names.items() if small == wanted]

@@ -55,9 +55,14 @@ def _share(exchange: Exchange, name: str) -> Files:
     return cast(Files, pages.site_of(exchange).resources[name])
 
 
+def _share_of(exchange: Exchange, address: str) -> Files:
+    """The share in which an address is."""
+    return _share(exchange, "/".join(app.split_path(address)[:2]))
+
+
 def trash_link(exchange: Exchange, folder: str, may: Sequence[Action]) -> list[tuple[str, str]]:
     """(address, words) of what leads from a folder to its trash, for whom that answers."""
-    share = _share(exchange, exchange.resource)
+    share = _share_of(exchange, folder)
     if not share.config.trash_s or not {Action.READ, Action.DELETE} <= {*may}:
         return []
     return [(exchange.url(folder, _trash="1"), exchange.locale.t("trash.title"))]
@@ -65,15 +70,15 @@ def trash_link(exchange: Exchange, folder: str, may: Sequence[Action]) -> list[t
 
 def versions_link(exchange: Exchange, address: str, state: str | None) -> list[tuple[str, str, str]]:
     """What the menu of a file has for its versions, if its share keeps some."""
-    share = _share(exchange, "/".join(app.split_path(address)[:2]))
+    share = _share_of(exchange, address)
     if not share.config.versions:
         return []
     return [("versions", exchange.url(address, _versions="1", _list=state), exchange.locale.t("versions.entry"))]
 
 
-def room_line(exchange: Exchange) -> SimpleNamespace | None:
+def room_line(exchange: Exchange, folder: str) -> SimpleNamespace | None:
     """How much of a share's quota is used, in words and as numbers; None without a quota and before the first count."""
-    share = _share(exchange, exchange.resource)
+    share = _share_of(exchange, folder)
     limit, used = share.config.quota_bytes, quota.usage(share).used_bytes if share.config.quota_bytes else None
     if used is None:
         return None
