@@ -190,8 +190,8 @@ def test_a_block_that_takes_too_long_says_so_and_is_not_asked_for_again_meanwhil
 def test_forty_blocks_of_which_half_are_slow_end_in_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What one slow view costs a page is the time of one block."""
     dashboards = app.plugin("dashboards")
-    monkeypatch.setattr(dashboards, "_BLOCK_S", 0.2)
-    monkeypatch.setattr(dashboards.Reading.__init__, "__defaults__", (0.2, 8.0))
+    monkeypatch.setattr(dashboards, "_BLOCK_S", 0.6)
+    monkeypatch.setattr(dashboards.Reading.__init__, "__defaults__", (0.6, 8.0))
     home = '{ number = "views/endless" }, { number = "views/numbers" }, ' * 20
     made = Site(tmp_path, edit=lambda text: text + HOME.partition("[apps.board]")[0] + f"[apps.many]\nhome = [{home}]\n")
     try:
