@@ -116,7 +116,10 @@ class Person:
 
     @property
     def words(self) -> str:
-        return self.see("body").text
+        try:
+            return self.see("body").text
+        except StaleElementReferenceException:  # the next page came in between
+            return self.see("body").text
 
     def complaints(self) -> list[str]:
         """Errors, warnings and violations of the policy that the console has got since it was last asked."""
