@@ -2204,12 +2204,12 @@ class Job(Configured, ABC):
 class Trigger(Configured, ABC):
     """Adds writes to those of a request: they are committed with its changes, in the provider of its records."""
 
-    @abstractmethod
     def writes(
         self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
     ) -> Sequence[Write]:
         """What else is to be committed. An AppError that it raises refuses the whole request. It may be asked several times
         for one request, of which one is committed."""
+        return ()
 
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
         """Entered before the steps of a request, left after them: it may refuse them (Locked, StorageFull) as above."""
@@ -3227,7 +3227,7 @@ def _session_digest(session: str) -> str:
 def log_fault(exchange: Exchange, error: AppError) -> None:
     """Log a fault that the operator has to know about."""
     if (error.status >= 500 or isinstance(error, NotPermitted)) and plugin("reserve").is_news(error):
-        is_known = error.retry or error.status < 500
+        is_known = error.retry or error.status != AppError.status  # others say all that there is to know
         LOG.error("request %s: %s", exchange.id, error.with_hint, exc_info=None if is_known else error)
 
 
@@ -9125,7 +9125,7 @@ class App:
 
     @cached_property
     def triggers(self) -> list[Trigger]:
-        found = self.extensions(Trigger)  # type: ignore[type-abstract]
+        found = self.extensions(Trigger)
         for one in found:
             cast(Any, one).site = self
         return found

@@ -14,7 +14,6 @@ from app import (
     BlobStep,
     Busy,
     Caller,
-    Change,
     Condition,
     Conflict,
     Delete,
@@ -25,7 +24,6 @@ from app import (
     Records,
     Remove,
     Request,
-    Resource,
     StorageFull,
     Trigger,
     Update,
@@ -130,11 +128,6 @@ class Properties(Trigger):
 
     kind = "properties"
     site: Any
-
-    def writes(
-        self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
-    ) -> Sequence[Write]:
-        return ()
 
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
         if any(isinstance(step, Act | Remove) for step in steps):

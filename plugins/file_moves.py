@@ -579,7 +579,7 @@ VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {
 }
 
 
-_BODY = 'the body must be {"move": "files/share/new name"}, {"copy": "files/share/new name"} or {"folder": "name"}'
+_BODY = 'the body must have one of move, copy, folder, restore and purge, such as {"move": "files/share/new name"}'
 
 
 def plan(share: Files, request: Request, scope: Scope) -> Plan:

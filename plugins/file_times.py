@@ -28,7 +28,7 @@ def asked(exchange: Exchange) -> float | None:
 
 def told(exchange: Exchange, response: Response) -> list[tuple[str, str]]:
     """What the answer to a write says of it: "accepted", where the file has the time that was asked for."""
-    wanted = asked(exchange) if exchange.header(HEADER) else None
+    wanted = asked(exchange)
     kept = response.data.get("modified_at") if isinstance(response.data, dict) else None
     if wanted is None or not isinstance(kept, str):
         return []

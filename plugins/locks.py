@@ -15,7 +15,6 @@ from app import (
     BlobStep,
     Busy,
     Caller,
-    Change,
     Conflict,
     Files,
     Insert,
@@ -25,7 +24,6 @@ from app import (
     Records,
     Remove,
     Request,
-    Resource,
     StorageFull,
     Trigger,
     Unauthenticated,
@@ -200,11 +198,6 @@ class Locks(Trigger):
 
     kind = "locks"
     site: Any
-
-    def writes(
-        self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
-    ) -> Sequence[Write]:
-        return ()
 
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
         return self._guarded(request, caller, steps)

@@ -27,7 +27,6 @@ from app import (
     BlobStep,
     Busy,
     Caller,
-    Change,
     Conflict,
     Delete,
     Files,
@@ -37,7 +36,6 @@ from app import (
     Query,
     Record,
     Request,
-    Resource,
     StorageFull,
     Update,
     Value,
@@ -115,7 +113,7 @@ def refusal(share: Files, row: Usage, wanted: int | None = None) -> NoRoom:
     """`wanted` is how much more would be used, if that is known."""
     limit, used = share.config.quota_bytes, (row.used_bytes or 0) + row.reserved_bytes
     left = max(limit - used, 0)
-    words = f"{share.title} is full: {in_units(left)} of {in_units(limit)} are left"
+    words = f"{share.title} has no room for this: {in_units(left)} of {in_units(limit)} are left"
     error = NoRoom(f"{words}, and this takes {in_units(wanted)}" if wanted is not None else words)
     error.hint = f"delete files, or raise quota of files.{share.name}"
     error.report = {"quota": {"used_bytes": used, "limit_bytes": limit, "left_bytes": left}}  # type: ignore[attr-defined]
@@ -486,11 +484,6 @@ class Quota(app.Trigger):
 
     kind = "quota"
     site: Any = None  # the App, which sets it
-
-    def writes(
-        self, request: Request, caller: Caller, changes: Sequence[Change], resource: Resource, now: float
-    ) -> Sequence[Write]:
-        return ()
 
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
         return held(self.site, steps)

@@ -97,7 +97,7 @@ def test_the_difference_counts_and_what_is_deleted_is_given_back(site: Site) -> 
 def test_a_share_within_another_counts_in_both(site: Site) -> None:
     site.put("files/free/a", body=b"x" * 1400)
     error = refused(site, "files/docs/a", b"x" * 101)
-    assert "Whole is full" in error.message
+    assert "Whole has no room for this" in error.message
     site.put("files/docs/a", body=b"x" * 100)
     assert (used(site), used(site, "whole")) == (100, 1500)
 
