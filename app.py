@@ -2610,9 +2610,8 @@ class Exchange:
         for name, value in pairs:
             if problem := check_text(name + value):
                 raise BadRequest(f"the parameter {name!r} {problem}")
-            if (
-                name in found and not name.endswith(("__in", "_columns")) and name != "_name"
-            ):  # a page sends one for each choice
+            has_many = name.endswith(("__in", "_columns")) or name == "_name"  # a page sends one for each choice
+            if name in found and not has_many:
                 self.repeated.add(name)
             found[name] = found[name] + ("\0" if name == "_name" else ",") + value if name in found else value
         has_choices = self.endpoint and self.endpoint.choices and self.page and self.method in ("GET", "HEAD")
