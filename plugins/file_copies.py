@@ -94,7 +94,7 @@ def set_time(place: Path, staged: Staged) -> None:
         at_ns = stamp_ns(cast(float, staged.modified_at), staged.sha256 or staged.id)
         os.utime(place, ns=(at_ns, at_ns))
     except (OverflowError, ValueError) as error:
-        raise BadRequest("the time of the file is none that can be kept") from error
+        raise BadRequest("a file here cannot have that time") from error
     with place.open("rb") as file:
         plugin("disk").sync(file.fileno())
 

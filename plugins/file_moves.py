@@ -557,7 +557,7 @@ def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:
     place = file_trees.place_in(share, (*folder.parts, name))
     scope.caller.require(Action.CREATE, place.address())
     if not place.blobs.makes_folders:
-        raise Unsupported(f"where files/{share.name} is kept no folders are made: one is there as soon as a file is in it")
+        raise Unsupported(f"files/{share.name} cannot keep empty folders: one is there as soon as a file is in it")
     if folder.parts and not share.is_folder(folder.path):
         raise NotFound(f"{folder.address()} is no folder")
     is_there = share.is_folder(place.path)

@@ -68,7 +68,7 @@ def _found(blobs: Blobs, path: str, search: str, after: str) -> Iterator[tuple[E
     """Everything below a folder, with the place in its order from which the search goes on; None for what does not fit. A
     folder comes before what is in it."""
     if not blobs.lists:
-        raise Unsupported("this share cannot be searched: the place where it is kept has no lists")
+        raise Unsupported("this share cannot be listed, so it cannot be searched")
     wanted, inside, last = fold_case(search), len(path) + 1 if path else 0, f"{after}/"
     for entry in scan(blobs, path, deep=True, after=after):
         at = inside

@@ -121,7 +121,7 @@ def _walk(blobs: Blobs, path: str) -> Iterator[Entry]:
 def need_lists(share: Files) -> None:
     """Raises Unsupported for a share without lists: what is in a folder is not known there."""
     if not share.blobs.lists:
-        raise Unsupported("where this share is kept there are no lists, and so no folders")
+        raise Unsupported("this share cannot be listed, so it has no folders")
 
 
 def tree_of(place: Place) -> Tree:

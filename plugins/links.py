@@ -158,7 +158,7 @@ def place(address: str, query: Mapping[str, str], request_id: str, **facts: Any)
     kind, _, rest = address.partition("/")
     name, *path = split_path(rest) if rest else [""]
     if kind not in ("files", "views") or not name or (kind == "views" and path):
-        raise NotFound("links are for files and views")
+        raise NotFound("links are for files, folders and views")
     params = {one: text for one, text in query.items() if one not in _OF_PAGES} if kind == "views" else {}
     return Request(
         request_id, Action.READ, f"{kind}/{quote(compose(name), safe='')}", tuple(path), HttpRunner.kind, params, **facts

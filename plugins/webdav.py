@@ -193,7 +193,7 @@ class Call:
                     yield Node(Place(split_path(one["address"])[1]), True)
             return
         if found is None or found.table is None:
-            raise Unsupported("where this share is kept there are no lists: its files are reached by their addresses")
+            raise Unsupported("this share cannot be listed: open its files by their addresses")
         try:
             yield from (self._child(place, row) for row in found.table.rows)
         finally:

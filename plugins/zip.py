@@ -80,7 +80,7 @@ def _check(wanted: Wanted, caller: Caller, asked: Sequence[str]) -> None:
     """Raises what keeps the archive from being made."""
     share, blobs = wanted.share, wanted.share.blobs
     if not blobs.lists:
-        raise Unsupported("folders of this share cannot be zipped: the place where it is kept has no lists")
+        raise Unsupported("this share cannot be listed, so its folders cannot be zipped")
     if wanted.parts and not blobs.is_folder(wanted.path):
         if asked[-1] != "" and blobs.stat(wanted.path):
             raise BadRequest("_zip is for folders, and this is a file: read it as it is")
@@ -189,7 +189,7 @@ def _opened(blobs: Blobs, blob: Blob) -> tuple[Any, Blob]:
             if found is None:
                 raise NotFound("it is there no longer") from None
             blob = found
-    raise NotFound("it changes all the time")
+    raise NotFound("it kept changing while it was read")
 
 
 # ---- what there is

@@ -202,7 +202,7 @@ def test_subtotals_are_those_of_the_columns_that_are_asked_for(site: tuple[Site,
         page = asked.get(f"/views/by_day?_columns={columns}", token, Accept="text/html").text
         assert 'class="subtotal"' not in page
         text = asked.get(f"/views/by_day.csv?_for=excel&_columns={columns}", token).text
-        assert "Sub-total" not in text
+        assert "Subtotal" not in text
 
 
 def test_pages_and_exports_for_people_have_subtotals_behind_the_last_row_of_each_value(site: tuple[Site, str, Any]) -> None:
@@ -211,18 +211,18 @@ def test_pages_and_exports_for_people_have_subtotals_behind_the_last_row_of_each
     north, south = (one["totals"] for one in parted(rows, "region"))
     days = len({row["day"] for row in rows if row["region"] == "north"})
     pages = [asked.get(f"/views/by_day?_size={days - 1}", token, Accept="text/html").text]
-    assert "Sub-total" not in pages[0]  # there are more of the north, on the page that follows
+    assert "Subtotal" not in pages[0]  # there are more of the north, on the page that follows
     following = re.findall(r'href="([^"]*_next=[^"]*)"', pages[0])[0].replace("&amp;", "&")
     pages.append(asked.get(following, token, Accept="text/html").text)
     [line, *_] = re.findall(r'<tr class="subtotal">.*</tr>', pages[1])
     assert line.startswith(
-        '<tr class="subtotal"><th scope="row" colspan="2">north: Sub-total</th><td class="num" data-of="Sum">'
+        '<tr class="subtotal"><th scope="row" colspan="2">Subtotal of north</th><td class="num" data-of="Sum">'
     )
     assert f'data-of="Sales"><bdi>{north["sales"]}</bdi></td></tr>' in line
     lines = asked.get("/views/by_day.csv?_for=excel", token).text.splitlines()
-    at = [place for place, line in enumerate(lines) if "Sub-total" in line]
+    at = [place for place, line in enumerate(lines) if "Subtotal" in line]
     assert at[0] == 1 + days
-    assert lines[at[0]].startswith("north: Sub-total,,")
+    assert lines[at[0]].startswith("Subtotal of north,,")
     assert lines[at[0]].endswith(f",{north['sales']}")
     assert lines[at[1]].endswith(f",{south['sales']}")
     assert [line.partition(",")[0] for line in lines[at[1] + 1 :]] == ["Total", "Average", "Least", "Greatest"]
@@ -230,7 +230,7 @@ def test_pages_and_exports_for_people_have_subtotals_behind_the_last_row_of_each
     assert len(plain) == len(lines) - 6  # programs get rows and nothing else
     sheet = openpyxl.load_workbook(io.BytesIO(asked.get("/views/by_day.xlsx", token).body)).worksheets[0]
     made = [[cell.value for cell in row] for row in sheet.iter_rows()]
-    assert [line[0] for line in made if "Sub-total" in str(line[0])] == ["north: Sub-total", "south: Sub-total"]
+    assert [line[0] for line in made if "Subtotal" in str(line[0])] == ["Subtotal of north", "Subtotal of south"]
     assert made[at[0]][-1] == north["sales"]
     assert [line[0] for line in made[at[1] + 1 :]] == ["Total", "Average", "Least", "Greatest"]
 
