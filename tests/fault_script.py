@@ -14,11 +14,11 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
+from sites import Site
 from visitor import Answer, Visitor
 
 import app
 from app import Action
-from tests.sites import Site
 
 TOML = """
 [providers.main]

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
-from tests.sites import PROVIDERS, Site
 
 FORM = """
 [forms.leave.fields]

@@ -859,3 +859,16 @@ def test_no_except_is_bare() -> None:
 
 def test_no_check_is_an_assert() -> None:
     check(asserts, ("if not key:\n        raise Broken", "assert key"))
+
+
+def twice_imported(source: str) -> list[str]:
+    """A file of tests has one name, its own: by `tests.NAME` it would be a second module, with services of its own."""
+    return [f"line {line}: {name} of {module}" for module, name, line in imported(parsed(source)) if module == "tests"]
+
+
+def test_tests_import_each_other_by_their_names_alone() -> None:
+    assert twice_imported("from conftest import wait_for\n") == []
+    assert twice_imported("def late():\n    from tests.conftest import wait_for\n")
+    assert twice_imported("import tests\n")
+    sources = {path.name: path.read_text(encoding="utf-8") for path in (ROOT / "tests").glob("*.py")}
+    assert [f"{name}: {each}" for name, source in sources.items() for each in twice_imported(source)] == []

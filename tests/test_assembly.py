@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any, ClassVar, NoReturn
 
 import pytest
+from sites import PROVIDERS, REGISTRY, Site, registry_with
 
 import app
 from app import Action, AppError, Conflict, Forbidden, NotFound, SignInNeeded, StorageFull, Unauthenticated, Unavailable
-from tests.sites import PROVIDERS, REGISTRY, Site, registry_with
 
 SWEEPS = app.plugin("sweeps").Sweeps
 TOML = """

@@ -27,12 +27,12 @@ from typing import Any
 import pytest
 import test_kept_data as kept_data
 import test_matrix as matrix
+from sites import KINDS, REGISTRY, Site, mode
+from test_commands import ENVIRONMENT, Shell, compiled
+from test_commands import Server as Served
 
 import app
 from app import BadRequest, Conflict, Insert, Unauthenticated
-from tests.sites import KINDS, REGISTRY, Site, mode
-from tests.test_commands import ENVIRONMENT, Shell, compiled
-from tests.test_commands import Server as Served
 
 backup, archives = app.plugin("backup"), app.plugin("archives")
 FILES = {"a.txt": b"one", "deep/%C3%9Cn%C3%AF%20%231.bin": os.urandom(300_000), "empty": b""}
@@ -987,7 +987,7 @@ def test_a_site_is_backed_up_under_load_damaged_and_restored_page_by_page(
     kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
-    monkeypatch.setattr("tests.test_commands.ENVIRONMENT", ENVIRONMENT | keys)
+    monkeypatch.setattr("test_commands.ENVIRONMENT", ENVIRONMENT | keys)
     folder, many = tmp_path / "site", 2_000 if kind == "sql and file" else 300
     if kind == "postgres and S3":
         s3 = matrix.PROVIDERS["aws"](folder).replace("[providers.main]", "[providers.disk]")

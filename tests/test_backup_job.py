@@ -23,11 +23,11 @@ from typing import Any, cast
 
 import pytest
 import test_matrix as matrix
+from sites import REGISTRY, Site, Time
+from test_commands import ENVIRONMENT, Shell, compiled
 
 import app
 from app import Blobs, ConfigError, Insert, Query, Records, Unavailable
-from tests.sites import REGISTRY, Site, Time
-from tests.test_commands import ENVIRONMENT, Shell, compiled
 
 backup, places, jobs = app.plugin("backup"), app.plugin("backup_places"), app.plugin("jobs")
 backup_job = app.plugin("backup_job")

@@ -12,10 +12,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site, Time
 
 import app
 from app import Insert, Query
-from tests.sites import PROVIDERS, Site, Time
 
 WATCH = app.plugin("clock_watch")
 SWEEPS = app.plugin("sweeps")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
 from app import Conflict, Forbidden, Invalid, NotFound, SignInNeeded
-from tests.sites import PROVIDERS, Site
 
 sys.path.insert(0, str(Path(__file__).parent))
 import http_client

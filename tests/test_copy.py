@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import KINDS, Site
+from test_commands import ENVIRONMENT, Shell, compiled
 
 import app
 from app import Blobs, Insert, Query, Records, Unavailable
-from tests.sites import KINDS, Site
-from tests.test_commands import ENVIRONMENT, Shell, compiled
 
 Copy = app.plugin("copy").Copy
 PROVIDER = {

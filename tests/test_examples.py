@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import example_data
 import pytest
+from sites import Site
+from test_commands import Shell
 
 import app
 from app import Conflict, Forbidden, Invalid, NotFound
-from tests import example_data
-from tests.sites import Site
-from tests.test_commands import Shell
 
 EXAMPLES = ("leave", "inventory", "expenses")
 FILE = {"name": "taxi.pdf", "base64": "JVBERi0="}

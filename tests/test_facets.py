@@ -8,9 +8,9 @@ from pathlib import Path
 
 import http_client
 import pytest
+from sites import Site
 
 import app
-from tests.sites import Site
 
 TOML = """
 [providers.main]

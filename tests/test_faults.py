@@ -26,9 +26,9 @@ import fault_tools as tools
 import pytest
 from fault_script import Script, State, Step
 from fault_tools import Disk, Event, Lab
+from sites import KINDS, everything
 
 import app
-from tests.sites import KINDS, everything
 
 backup = app.plugin("backup")
 # Of all places where a fault may happen the suite tries a part, and always the same; 1 tries them all.

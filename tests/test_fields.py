@@ -13,11 +13,11 @@ import pytest
 from http_client import PAGE
 from http_client import Site as Pages
 from queue_site import Door, Queue, envelope, texts, until
+from sites import PROVIDERS, Site, Time
 from sqs_fake import SqsFake
 from test_resources import field
 
 import app
-from tests.sites import PROVIDERS, Site, Time
 
 FIELDS = """
 [forms.call.fields]

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Time, everything, mode
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Update
-from tests.sites import Time, everything, mode
 
 FILE = app.plugin("file")
 

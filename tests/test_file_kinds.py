@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
 from app import AppError
-from tests.sites import PROVIDERS, Site
 
 file_kinds = app.plugin("file_kinds")
 OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600)

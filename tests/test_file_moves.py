@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site
+from test_matrix import PROVIDERS, assemble, race
 
 from app import (
     AppError,
@@ -21,8 +23,6 @@ from app import (
     Unsupported,
     UnsupportedMedia,
 )
-from tests.sites import Site
-from tests.test_matrix import PROVIDERS, assemble, race
 
 LISTING = sorted(name for name in PROVIDERS if name not in ("generic-json-server", "generic-nginx"))
 SHARES = """

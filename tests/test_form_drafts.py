@@ -13,10 +13,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site, Time
 
 import app
 from app import Conflict, Forbidden, Invalid, NotFound, SignInNeeded, TooLarge
-from tests.sites import PROVIDERS, Site, Time
 
 sys.path.insert(0, str(Path(__file__).parent))
 import http_client

@@ -16,10 +16,10 @@ from typing import Any, NamedTuple
 
 import pytest
 from schema_judge import keeps_to
+from sites import PROVIDERS, REGISTRY
 
 import app
 from app import Action, Caller, Record, Request, Scope
-from tests.sites import PROVIDERS, REGISTRY
 
 DECLARATIONS, EACH = 500, 4
 WORDS, NUMBERS, DAYS = ["ant", "bee", "cat"], [-2, 0, 0.5, 3, 10], ["2026-01-31", "2026-02-01", "2027-01-01"]

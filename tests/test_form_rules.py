@@ -11,10 +11,10 @@ import pytest
 from form_page import FormPage
 from http_client import Site as Pages
 from schema_judge import keeps_to
+from sites import PROVIDERS, Site, Time
 
 import app
 from app import Action
-from tests.sites import PROVIDERS, Site, Time
 
 LEAVE = """
 [forms.leave]

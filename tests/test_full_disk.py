@@ -15,11 +15,11 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from http_client import Server, serving
+from sites import Site, Time
 
 import app
 from app import Caller, StorageFull
-from tests.http_client import Server, serving
-from tests.sites import Site, Time
 
 RESERVE = app.plugin("reserve")
 MB = 1_000_000
@@ -381,7 +381,7 @@ def test_temporary_files_and_backups_leave_the_reserve_too(tmp_path: Path, disk:
 def test_a_machine_at_its_end_is_no_bug_and_no_fault_of_the_request(
     error: Exception, status: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tests.http_client import Site as HttpSite
+    from http_client import Site as HttpSite
 
     site = HttpSite(tmp_path)
     token = site.token("**:*")

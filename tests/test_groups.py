@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import test_matrix
 import test_totals
+from sites import PROVIDERS, Site
 
 import app
-from tests.sites import PROVIDERS, Site
 
 build = test_matrix.build
 VIEWS = """

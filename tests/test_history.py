@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
 from app import BadRequest, Condition, Conflict, Forbidden, Insert, Invalid, NotFound, PreconditionFailed
-from tests.sites import PROVIDERS, Site
 
 sys.path.insert(0, str(Path(__file__).parent))
 import http_client

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site
 
 import app
-from tests.sites import Site
 
 KEPT = Path(__file__).with_name("data") / "made_by_2290c44"
 FACTS: dict[str, Any] = json.loads((KEPT / "facts.json").read_text(encoding="utf-8"))

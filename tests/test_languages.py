@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_client import Site, action, hidden
 
 import app
-from tests.http_client import Site, action, hidden
 
 ROOT = Path(__file__).parent.parent
 TEMPLATES = sorted((ROOT / "templates").glob("*.tpl"))

@@ -14,7 +14,7 @@ import pytest
 import app
 from app import Delete, Insert, Unauthenticated, Update
 
-sites: Any = importlib.import_module("tests.sites")
+sites: Any = importlib.import_module("sites")
 suite: Any = importlib.import_module("test_provider_contract")
 opener = suite.opener
 

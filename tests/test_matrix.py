@@ -26,6 +26,8 @@ import http_client
 import http_services
 import postgres_server
 import pytest
+from sites import REGISTRY, Site
+from test_file_pages import Form, Person
 
 import app
 from app import (
@@ -47,8 +49,6 @@ from app import (
     Unsupported,
     UnsupportedAction,
 )
-from tests.sites import REGISTRY, Site
-from tests.test_file_pages import Form, Person
 
 
 def table(**settings: Any) -> str:

@@ -8,9 +8,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from http_client import PAGE, Reply, Site
 
 import app
-from tests.http_client import PAGE, Reply, Site
 
 MORE = """
 [views.away]

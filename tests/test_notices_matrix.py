@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from hook_server import KEY, HookServer
 from http_client import ROOT, serving
+from sites import REGISTRY, Site
 from test_matrix import PROVIDERS
 
 import app
 from app import Query, plugin
-from tests.sites import REGISTRY, Site
 
 TOLD = """
 [roles.hr]

@@ -12,12 +12,12 @@ from typing import Any
 import pytest
 from http_client import PAGE
 from http_client import Site as Pages
+from sites import PROVIDERS, REGISTRY, Site, registry_with
 from test_drafts import action
 from visitor import forms_of
 
 import app
 from app import Forbidden, Invalid, NotFound, Query, Unavailable
-from tests.sites import PROVIDERS, REGISTRY, Site, registry_with
 
 TEAMS = """
 [forms.teams]

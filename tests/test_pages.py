@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from http_client import Reply, Site
 
 import app
-from tests.http_client import Reply, Site
 
 LEAVE = '[forms.leave]\ntitle = "Leave"\nprovider = "main"\n[forms.leave.fields]\n'
 FIELDS = """\

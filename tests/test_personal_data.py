@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site, Time
+from test_commands import Shell
+from test_seals import Trail
 
 import app
 from app import Caller, Conflict, NotFound, Query
-from tests.sites import Site, Time
-from tests.test_commands import Shell
-from tests.test_seals import Trail
 
 personal: Any = app.plugin("personal_data")
 OPERATOR = Caller("cli:root")

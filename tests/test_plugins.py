@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from http_client import Site as HttpSite
+from sites import REGISTRY, Site
+from test_commands import ENVIRONMENT, PROGRAM, Shell, command
 
 import app
-from tests.http_client import Site as HttpSite
-from tests.sites import REGISTRY, Site
-from tests.test_commands import ENVIRONMENT, PROGRAM, Shell, command
 
 ROOT = Path(app.__file__).parent
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from conftest import wait_for
+from http_client import Server, serving
+from sites import Site
 
 import app
-from tests.conftest import wait_for
-from tests.http_client import Server, serving
-from tests.sites import Site
 
 TOML = """
 [http]

@@ -30,10 +30,10 @@ import own_plugins
 import postgres_server
 import pytest
 from http_services import generic
+from sites import everything
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Select, Update
-from tests.sites import everything
 
 Factory = Callable[[Path], Any]
 ROOT = Path(app.__file__).resolve().parent

@@ -8,10 +8,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import sites
 from http_client import Site, action, hidden
 
 from app import ConfigError
-from tests import sites
 
 FORM = {"who": "Ida"}
 LIMITS = 'hourly = 3\nmax_daily = "2kB"\nframes = ["https://www.example.org"]\n'

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import pytest
+import test_matrix as matrix
+from conftest import wait_for
+from http_client import Server, serving
+from sites import PROVIDERS, Site, Time
 
 import app
 from app import Action, AppError
-from tests import test_matrix as matrix
-from tests.conftest import wait_for
-from tests.http_client import Server, serving
-from tests.sites import PROVIDERS, Site, Time
 
 quota, quota_count = app.plugin("quota"), app.plugin("quota_count")
 

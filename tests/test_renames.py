@@ -6,12 +6,12 @@ import threading
 from pathlib import Path
 
 import pytest
+import test_matrix as matrix
+from sites import Site
+from test_backup_job import made
 
 import app
 from app import ConfigError, Query
-from tests import test_matrix as matrix
-from tests.sites import Site
-from tests.test_backup_job import made
 
 renames = app.plugin("renames")
 MAIN = '[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n'

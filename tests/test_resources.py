@@ -21,10 +21,10 @@ from typing import Any, cast
 from urllib.parse import parse_qsl, quote
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
 from app import Action, BadRequest, Conflict, Forbidden, Invalid, NotFound, PreconditionFailed, Unread
-from tests.sites import PROVIDERS, Site
 
 media_types = app.plugin("media_types")
 Field = app.plugin("fields").Field

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site, Time
+from test_backup_job import FORM, KINDS, MAIN, SHARE, WEB, matrix, scheduled, sites
 
 import app
 from app import ConfigError, Insert, Update
-from tests.sites import Site, Time
-from tests.test_backup_job import FORM, KINDS, MAIN, SHARE, WEB, matrix, scheduled, sites
 
 __all__ = ["sites"]  # the fixture
 backup_job, retention = app.plugin("backup_job"), app.plugin("retention")

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import PROVIDERS, Site
 
 import app
 from app import Action, BadRequest, Invalid, NotFound, PreconditionFailed, Unauthenticated
-from tests.sites import PROVIDERS, Site
 
 LEAVE = """
 [roles.hr]

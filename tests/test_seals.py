@@ -15,15 +15,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site, Time
+from test_commands import Server, Shell
 
 import app
 from app import Delete, Insert, Query, Record, Records, Update
-from tests.sites import Site, Time
-from tests.test_commands import Server, Shell
 
 seals: Any = app.plugin("seals")
 matrix: Any = import_module("test_matrix")
-sites_of_jobs: Any = import_module("tests.test_backup_job")
+sites_of_jobs: Any = import_module("test_backup_job")
 FORM, MAIN, made = sites_of_jobs.FORM, sites_of_jobs.MAIN, sites_of_jobs.made
 KINDS = ("file", "sql", "postgres", "aws")
 STOP = threading.Event()

@@ -9,9 +9,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
+from http_client import Site
 
 import app
-from tests.http_client import Site
 
 MORE = """
 [forms.trips]

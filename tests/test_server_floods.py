@@ -234,7 +234,8 @@ def test_2100_connections_that_rest_leave_room_for_others(tmp_path: Path, transp
                     data = b"\x16\x03\x01\x02" if data else b""  # a part of a handshake, or none of it
                 client = held.enter_context(server.connect(shakes=shakes))
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-                client.sendall(data)
+                with contextlib.suppress(OSError):  # it was let go at once, to make room
+                    client.sendall(data)
             time.sleep(1.5)  # all places are taken now
         finally:
             is_over.set()

@@ -16,10 +16,10 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from sites import Time, everything, mode
 
 import app
 from app import Condition, Delete, Insert, Query, Record, Select, Update
-from tests.sites import Time, everything, mode
 
 
 @pytest.fixture

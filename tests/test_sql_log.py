@@ -14,10 +14,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from sites import Time, everything
 
 import app
 from app import Insert, Select
-from tests.sites import Time, everything
 
 SQL_LOG = app.plugin("sql_log")
 SQL_FILES = app.plugin("sql_files")

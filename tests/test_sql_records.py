@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site
 
 import app
 from app import Condition, Insert, Query
-from tests.sites import Site
 
 records = app.plugin("sql_records")
 MOMENTS = frozenset({"at"})

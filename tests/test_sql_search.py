@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sites import Site
 
 import app
 from app import Condition, Delete, Insert, Query, Update
-from tests.sites import Site
 
 search = app.plugin("sql_search")
 records = app.plugin("sql_records")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import queue_site
+from sites import PROVIDERS, Site
 
 import app
 from app import (
@@ -25,7 +26,6 @@ from app import (
     PreconditionFailed,
     parse_grant,
 )
-from tests.sites import PROVIDERS, Site
 
 ROLES = '[roles.hr]\ngrants = ["forms/leave/records:read", "forms/leave:create"]\n[roles.boss]\ngrants = []\n'
 STATES = 'states = { field = "status", initial = "new", moves = ["new>approved:hr", "new>rejected:hr,boss", "rejected>new"]'

@@ -14,11 +14,11 @@ from urllib.parse import urlsplit
 
 import http_client
 import pytest
+from sites import Site, Time
+from test_matrix import PROVIDERS, assemble
 
 import app
 from app import AppError
-from tests.sites import Site, Time
-from tests.test_matrix import PROVIDERS, assemble
 
 kept_files, kept_job = app.plugin("kept_files"), app.plugin("kept_job")
 quota, quota_count = app.plugin("quota"), app.plugin("quota_count")

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from http_client import Site as Browsed
+from sites import Site
+from test_commands import Shell
 
 import app
-from tests.sites import Site
-from tests.test_commands import Shell
 
 MAIN = '[providers.main]\nkind = "sql"\nurl = "sqlite:///data/app.db"\n'
 OLD = """

@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from http_client import PAGE
 from http_client import Site as Pages
+from sites import PROVIDERS, Site
 from visitor import forms_of
 
 import app
 from app import Invalid, Query
-from tests.sites import PROVIDERS, Site
 
 ROOMS = """
 [files.plans]
