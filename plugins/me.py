@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import MappingProxyType, SimpleNamespace
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, NamedTuple, cast
 from urllib.parse import quote
 
 from app import (
@@ -56,6 +56,14 @@ _FRESH_S = 3600  # for so long after it signed somebody in a link stands for a p
 _TIMES = ("created_at", "issued_at", "used_at", "expires_at")
 
 
+class _Own(NamedTuple):
+    """What one has made, as it is stored."""
+
+    links: list[Record]
+    drafts: list[Record]
+    filters: list[Record]
+
+
 class Me(Route):
     """/me for whoever is signed in."""
 
@@ -104,7 +112,7 @@ class Me(Route):
 
     # -- what is shown
 
-    def _facts(self, site: App, caller: Caller, person: Record | None) -> Value:
+    def _facts(self, site: App, caller: Caller, person: Record | None, own: _Own) -> Value:
         """What a program reads."""
         row = person.value if person else {}
         sessions, tokens = (self._mine(site, caller, table) for table in ("_sessions", "_tokens"))
@@ -116,12 +124,12 @@ class Me(Route):
                 for one in sessions
             ],
             "tokens": [_timed(one, {"jti": one.key, "label": one.value["label"]}) for one in tokens],
-            "links": list(map(plugin("links").row_of, plugin("links").of_subject(site, caller.subject))),
+            "links": list(map(plugin("links").row_of, own.links)),
             "drafts": [
                 {name: one.value[name] for name in ("form", "id")} | {"updated_at": rfc3339(one.value["at"])}
-                for one in self._drafts(site, caller)
+                for one in own.drafts
             ],
-            "filters": list(map(_filter, self._filters(site, caller))),
+            "filters": list(map(_filter, own.filters)),
             "lang": row.get("lang", ""), "timezone": row.get("timezone", ""),
             "has_password": person is not None and site.state.get(PASSWORDS, caller.subject) is not None,
         }  # fmt: skip
@@ -154,7 +162,9 @@ class Me(Route):
         error: Invalid | None = None,
         sent: Value = MappingProxyType({}),  # type: ignore[assignment]
     ) -> Answer:
-        facts = self._facts(site, caller, person)
+        links = plugin("links").of_subject(site, caller.subject)
+        own = _Own(links, self._drafts(site, caller), self._filters(site, caller))
+        facts = self._facts(site, caller, person, own)
         if not exchange.page:
             return json_answer(200, facts)
         pages, at, locale = plugin("pages"), Column("", "", "string", "date-time"), exchange.locale
@@ -167,9 +177,9 @@ class Me(Route):
         forms = site.languages.shown(locale)
         titles = cast(Any, forms["admin/people"]).titles
         page = {
-            **facts, **rows, "links": self._links(exchange, site, caller),
-            "drafts": plugin("form_drafts").lines(exchange, forms, self._drafts(site, caller)),
-            "filters": plugin("saved_filters").lines(exchange, forms, self._filters(site, caller)),
+            **facts, **rows, "links": plugin("share_pages").lines(exchange, site, links) if links else [],
+            "drafts": plugin("form_drafts").lines(exchange, forms, own.drafts),
+            "filters": plugin("saved_filters").lines(exchange, forms, own.filters),
             "crumbs": [], "is_person": person is not None and _is_oneself(caller),
             "asks_old": self._asks_old(site, caller), "token": token, "action": exchange.path,
             "rights": plugin("people").in_words(plugin("people").held(caller), titles, locale.t), "expires": list(_TOKEN_S),
@@ -181,11 +191,6 @@ class Me(Route):
         notice = pages.take_notice(exchange)
         body = pages.pages_of(exchange).render(exchange, "me.tpl", locale.t("me.title"), page, notice)
         return cast(Answer, pages.page_answer(422 if error else 200, body))
-
-    def _links(self, exchange: Exchange, site: App, caller: Caller) -> list[SimpleNamespace]:
-        """One's share links, for people."""
-        rows = plugin("links").of_subject(site, caller.subject)
-        return plugin("share_pages").lines(exchange, site, rows) if rows else []
 
     # -- what is done
 
