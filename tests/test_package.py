@@ -843,8 +843,12 @@ REASONS = [
 ]
 
 
+OTHER_TOOLS = ("redbot", "aiosmtpd", "icalendar", "flask", "openapi", "mcp", "tuspy")  # as the emulators are
+
+
 def copy_to_test_in(folder: Path) -> Path:
-    """A tree with a few tests, whose environment is this one but for the tools, which all cannot be installed again."""
+    """A tree with a few tests, whose environment is this one but for the tools, of which the emulators and those of npm
+    cannot be installed again."""
     folder.mkdir()
     for name in TREE:
         copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
@@ -866,6 +870,8 @@ def copy_to_test_in(folder: Path) -> Path:
             (venv / path.name).symlink_to(path)
     done = [folder / name for name in ("pyproject.toml", "constraints.txt", ".build/pack.py")]
     (venv / "build.stamp").write_bytes(b"".join(path.read_bytes() for path in done))  # what the build needs is there
+    for name in OTHER_TOOLS:
+        shutil.copy(folder / ".build" / f"{name}.txt", venv / f"{name}.stamp")
     return folder
 
 
