@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,9 @@ _MOST_ROWS, _ROWS = 200, 50  # of one answer: at most, and usually
 _KEY = "_idempotency_key"
 _META_KEY = "satchel/idempotencyKey"
 _LONGEST_KEY = 255
+# Models take no schema with these at its root, and no argument of another name; clients drop the tool, or fail altogether.
+_NOT_AT_ROOT = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+_ARGUMENT = r"[A-Za-z0-9_.-]{1,64}"
 _ROWS_SCHEMA: Value = {
     "type": "object", "required": ["items", "next"],
     "properties": {"items": {"type": "array", "items": {"type": "object"}}, "next": {"type": ["string", "null"]}},
@@ -64,7 +68,8 @@ def _name(kind: str, one: Value) -> str:
 
 def _view(one: Value) -> Value:
     own = {name: _typed(name, schema) for name, schema in one["params"].items()}
-    filters = {each["name"]: _filter(each) for each in openapi.asked_of(one["columns"], own) if each["name"] != "_sort"}
+    asked = [each for each in openapi.asked_of(one["columns"], own) if re.fullmatch(_ARGUMENT, each["name"])]
+    filters = {each["name"]: _filter(each) for each in asked if each["name"] != "_sort"}
     needed = [name for name in one["required"] if "default" not in one["params"][name]]
     operators = ", ".join(sorted(OPERATORS))
     words = f"Reads rows of {one['title']}. An argument COLUMN filters by a value, COLUMN__OP by OP, one of {operators}."
@@ -126,10 +131,15 @@ def _text(name: str, value: Json) -> str | None:
 
 
 def _form(one: Value) -> Value:
-    schema: Value = openapi.input_of(one["schema"], {})
+    whole: Value = openapi.input_of(one["schema"], {})
+    schema = {word: what for word, what in whole.items() if word not in _NOT_AT_ROOT}
+    words = f"Makes a record of {one['title']}."
+    if schema.keys() < whole.keys():
+        words += " A field with x-show-if is given while the fields named there have these values, and only then; one with"
+        words += " x-required-if has to be given then."
     key = {"type": "string", "maxLength": _LONGEST_KEY, "description": "the same key never makes a second record"}
     return {
-        "name": _name("form", one), "title": one["title"], "description": f"Makes a record of {one['title']}.",
+        "name": _name("form", one), "title": one["title"], "description": words,
         "inputSchema": schema | {"properties": schema["properties"] | {_KEY: key}},
         "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False},
     }  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,13 @@ cost = { type = "number", minimum = 0, title = "Cost in euros" }
 lines = { type = "array", fields = { n = { type = "number" } } }
 total = { type = "number", sum = "lines.n" }
 secret = { type = "string", read_by = "boss", write_by = "boss" }
+[forms.trip.fields]
+kind = { type = "string", enum = ["train", "car"] }
+plate = { type = "string", required = true, show_if = { kind = "car" } }
+[views.odd]
+from = "forms/cost"
+group_by = ["kind"]
+columns = { kind = {}, "Preis €" = { sum = "cost" } }
 [roles.boss]
 grants = []
 [views.costly]
@@ -98,7 +106,7 @@ def test_the_official_client_finds_reads_and_sends(tmp_path: Path, mode: str, re
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["revision"] == revision
-    assert seen["tools"] == ["form_cost", "view_costly", "view_report"]
+    assert seen["tools"] == ["form_cost", "form_trip", "view_costly", "view_odd", "view_report"]
     assert seen["rows"] == {"items": [{"kind": "hard", "cost": 9.5}], "next": None}
     assert seen["wrong"] == [True, "knid is no parameter here; did you mean kind?"]
     assert len(set(seen["made"])) == 1
@@ -211,6 +219,18 @@ def test_the_tools_are_what_the_token_may_do_with_the_arguments_that_are_declare
     assert (report["properties"]["least"]["type"], report["properties"]["least"]["default"]) == ("integer", 3)
     assert {"_q", "_sort", "_size", "_next", "cost"} <= tools["view_costly"]["inputSchema"]["properties"].keys()
     assert tools["view_costly"]["annotations"]["readOnlyHint"] is True
+
+
+def test_no_tool_asks_of_models_what_they_do_not_take(site: Site, root: str) -> None:
+    tools = {one["name"]: one for one in asked(site, root, "tools/list")["tools"]}
+    for one in tools.values():
+        assert not {"allOf", "anyOf", "oneOf", "not", "if"} & one["inputSchema"].keys(), one["name"]
+        assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) for name in one["inputSchema"]["properties"]), one["name"]
+    trip = tools["form_trip"]
+    assert trip["inputSchema"]["properties"]["plate"]["x-show-if"] == {"kind": "car"}
+    assert "x-show-if" in trip["description"]
+    assert "x-show-if" not in tools["form_cost"]["description"]
+    assert "kind" in tools["view_odd"]["inputSchema"]["properties"]
 
 
 def test_a_view_is_read_page_by_page_and_what_is_wrong_is_said(site: Site, root: str) -> None:
