@@ -828,24 +828,24 @@ def is_key(key: str) -> bool:
 _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)( *\..*)?", re.IGNORECASE)
 
 
-def _segment_problem(part: str) -> str:
+def _segment_problem(part: str, is_there: bool) -> str:
     if not part or part in (".", ".."):
         return "has an empty, . or .. segment"
-    if "/" in part or "\\" in part:
+    if "/" in part or ("\\" in part and not is_there):
         return "has a slash or backslash inside a segment"
     if any(unicodedata.category(c) == "Cc" for c in part) or check_text(part):
         return "has a control character or half of a surrogate pair"
-    if _DEVICE.fullmatch(part) or part != part.rstrip(". "):
+    if not is_there and (_DEVICE.fullmatch(part) or part != part.rstrip(". ")):
         return "has a segment that Windows cannot store (a device name, or a dot or space at its end)"
     if len(compose(part).encode()) > 255:  # as it is stored: NFD takes up to three times as much
         return "has a segment of over 255 bytes"
     return ""
 
 
-def check_path(parts: Sequence[str]) -> str:
-    """Decoded segments as a blob path, "" if there are none. Raises BadRequest for what no provider may see."""
+def check_path(parts: Sequence[str], *, is_there: bool = False) -> str:
+    """Decoded segments as a blob path, "" if there are none. Raises BadRequest for what none may have; what is there may."""
     for part in parts:
-        if problem := _segment_problem(part):
+        if problem := _segment_problem(part, is_there):
             raise BadRequest(f"the path {problem}")
     path = "/".join(parts)
     if len(compose(path).encode()) > 1024:
@@ -6131,7 +6131,7 @@ class Files(Resource):
 
     def handle(self, request: Request, scope: Scope) -> Plan:
         parts = request.path[:-1] if request.path and request.path[-1] == "" else request.path
-        path = self.place(check_path(parts))
+        path = self.path_of(parts)
         if request.action == Action.READ:
             return self._read(request, scope, path, parts)
         if request.action == Action.CREATE and request.data is not None:
@@ -6146,6 +6146,13 @@ class Files(Resource):
         if request.action == Action.DELETE:
             return self._delete(request, scope, path)
         return self._write(request, scope, path)
+
+    def path_of(self, parts: Sequence[str]) -> str:
+        """place() of decoded segments. Raises BadRequest for what none may have; but what is there already is served."""
+        try:
+            return self.place(check_path(parts))
+        except BadRequest as error:
+            return cast(str, plugin("file_names").path_that_is_there(self, parts, error))
 
     def place(self, inner: str) -> str:
         """Where a path of the share is in the provider: as it is stored there. NotFound for what no share shows."""

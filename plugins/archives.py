@@ -345,7 +345,7 @@ def unpacked(archive: zipfile.ZipFile, facts: Value) -> Iterator[tuple[str, floa
                             content = tar.extractfile(member)
                             if content is None:
                                 raise BadRequest(f"{entry} has something else than a file: {member.name}")
-                            yield check_path(row[1].split("/")), float(row[2]), chunks_of(content)
+                            yield check_path(row[1].split("/"), is_there=True), float(row[2]), chunks_of(content)
                             row = next(rows, None)
             except tarfile.TarError as error:
                 raise BadRequest(f"the backup is damaged: {entry} is no tar: {error}") from error

@@ -274,7 +274,7 @@ class Restore:
             step(1)
         for path in facts.get("folders", ()) if name not in self._listed else ():
             with suppress(Conflict, Unsupported):  # it is there, or not kept in such a place
-                cast(Blobs, provider).make_folder(check_path(path.split("/")))
+                cast(Blobs, provider).make_folder(check_path(path.split("/"), is_there=True))
 
     def _put(self, blobs: Blobs, path: str, modified_at: float, chunks: Iterable[bytes]) -> None:
         self._moment = modified_at
@@ -289,7 +289,7 @@ class Restore:
         with self._archive.open(facts["entry"]) as listing:  # of format 1
             for path, entry, modified_at in map(load_json, listing):
                 with self._archive.open(entry) as file:
-                    yield check_path(path.split("/")), float(modified_at), archives.chunks_of(file)
+                    yield check_path(path.split("/"), is_there=True), float(modified_at), archives.chunks_of(file)
 
     def _insert(self, records: Records, table: str, entry: str, step: Callable[[int], None]) -> None:
         most = min(records.most_writes or 100, 100) if records.atomic else 1

@@ -29,7 +29,6 @@ from app import (
     Update,
     Value,
     Write,
-    check_path,
     how_many,
     split_path,
 )
@@ -164,7 +163,7 @@ class Properties(Trigger):
         parts = [part for part in path if part]
         if not isinstance(share, Files) or not parts:
             return None
-        return share.blobs.name, share.place(check_path(parts))
+        return share.blobs.name, share.path_of(parts)
 
     def _put(self, rows: Sequence[Record], source: _Place | None, target: _Place | None, *, keeps: bool = False) -> None:
         """Deletes these rows unless it `keeps` them, and writes them below the target in place of the source."""

@@ -403,15 +403,15 @@ def _odd_name(name: str) -> tuple[str, str]:
     if re.fullmatch(r"[A-Za-z0-9_-]{5}[A-Za-z0-9_ .-]{0,94}(?<![ .])", name):  # nearly all are so, and no device is
         return name, ""
     try:
-        check_path([name])
+        check_path([name], is_there=True)
         return name, ""
     except BadRequest as error:
         words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the path ")
         shown = os.fsencode(name).decode(errors="replace")
-        return re.sub(r"[\x00-\x1f\x7f-\x9f\\]", LOST, shown), f"its name {words}"
+        return re.sub(r"[\x00-\x1f\x7f-\x9f]", LOST, shown), f"its name {words}"
 
 
-_SHOWN_OTHERWISE = re.compile(r"[\x00-\x1f\x7f-\x9f\\\ud800-\udfff]")
+_SHOWN_OTHERWISE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _TAKEN_SINGLY = 2000  # names of a folder before the others are sorted: more than a page
 
 
@@ -1098,7 +1098,7 @@ class FileProvider(FolderRecords, Blobs):
         if problem:
             return Unseen(path, problem)
         try:
-            return self._look(check_path(path.split("/")))
+            return self._look(check_path(path.split("/"), is_there=True))
         except BadRequest:
             return None
         except NotPermitted as error:

@@ -169,7 +169,7 @@ def _target(share: Files, text: str, verb: str, scope: Scope, overwrite: bool) -
         fault = Fault(f"/{verb}", "address", "must be the address of a place in a share, such as files/docs/new%20name")
         raise Invalid("the target is no place in a share", faults=[fault])
     check_path((name,))
-    check_path(parts)
+    check_path(parts, is_there=True)
     address = file_trees.address_of(name, parts)
     if not (overwrite and scope.caller.may(Action.UPDATE, address)):
         scope.caller.require(Action.CREATE, address)
@@ -177,11 +177,10 @@ def _target(share: Files, text: str, verb: str, scope: Scope, overwrite: bool) -
     if not isinstance(found, Files):
         raise NotFound(f"there is no files/{name}")
     try:
-        path = found.place("/".join(parts))
-        found.blobs.stat(path)
+        found.blobs.stat(found.path_of(parts))
     except Unavailable:
         found.blobs.open()  # when the program started, it was away
-    return Place(found, tuple(parts), found.place("/".join(parts)))
+    return Place(found, tuple(parts), found.path_of(parts))
 
 
 def _check_apart(wish: Wish) -> None:
@@ -360,7 +359,7 @@ def _goes(wish: Wish, inner: str) -> None:
 def _moved_path(wish: Wish, path: str) -> tuple[str, str]:
     """The path below both places, and the one in the target's provider, of what is at a path of the source."""
     inner = wish.source.inner(path)
-    check_path((*wish.target.parts, *inner.split("/")))
+    check_path((*wish.target.parts, *inner.split("/")), is_there=True)
     return inner, f"{wish.target.path}/{inner}"
 
 

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 
-from app import Blobs, Clock, Entry, Folder, Unsupported, encode_cursor, fold_case
+from app import (
+    BadRequest,
+    Blobs,
+    Clock,
+    ConfigError,
+    Entry,
+    Files,
+    Folder,
+    Unsupported,
+    check_path,
+    encode_cursor,
+    fold_case,
+)
 
 # ==== 1. NAMES ===================================================================================================
 # A search looks at each name below a folder. A page of it ends when its time is over, however little it has found, and the
 # next one goes on from there; so no share is too large for it, and none keeps the server busy for long.
-# uses: ERRORS VALUES CONTRACTS PROVIDERS
-# defines: KEPT SEARCH_S is_kept scan entries page
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS
+# defines: KEPT SEARCH_S is_kept path_that_is_there scan entries page
 
 KEPT = "_satchel"  # the folder of a provider, below no share, for what is kept of deleted and overwritten files
 SEARCH_S = 1.0  # for a page of a search
@@ -22,6 +34,28 @@ _LOOKED_AT_ONCE = 100  # names between two looks at the clock
 def is_kept(path: str) -> bool:
     """Whether a path of a provider is in the folder that no share shows."""
     return path.partition("/")[0].casefold() == KEPT
+
+
+def path_that_is_there(share: Files, parts: Sequence[str], error: BadRequest) -> str:
+    """The path of segments that no new file may have, if only since Windows cannot store them, and each of those is there
+    already, such as the folder "Trip." that somebody made on another system. Raises `error` otherwise."""
+    inner = check_path(parts, is_there=True)
+    for number, part in enumerate(parts, 1):
+        try:
+            check_path([part])
+        except BadRequest:
+            if not _is_there(share, "/".join(parts[:number])):
+                raise error from None
+    return share.place(inner)
+
+
+def _is_there(share: Files, inner: str) -> bool:
+    """Whether a file or folder is. One whose server takes the name for a bad request is not."""
+    place = share.place(inner)
+    try:
+        return share.blobs.stat(place) is not None or share.is_folder(place)
+    except ConfigError:
+        return False
 
 
 def scan(blobs: Blobs, path: str, *, deep: bool = True, after: str = "") -> Iterator[Entry]:

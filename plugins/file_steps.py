@@ -365,7 +365,7 @@ def _chosen(form: html_forms.SentForm) -> list[Chosen]:
         name, _, etag = (unquote(one) for one in box.partition("?"))
         if not name:
             raise BadRequest("a ticked entry is not from a page of this site: open the folder again")
-        check_path([name])
+        check_path([name], is_there=True)
         found.setdefault(name, Chosen(name, etag))
     if len(found) > MOST:
         raise BadRequest(f"at most {MOST:,} entries are taken at once, and these are {len(found):,}")

@@ -55,7 +55,7 @@ def target_at(exchange: Exchange, caller: Caller, text: str) -> Target | None:
     """The folder that an address names; None if that is no folder which the caller may see or write to."""
     try:
         kind, name, *parts = split_path(text.removesuffix("/")) or ("",)
-        check_path(parts)
+        check_path(parts, is_there=True)
     except (ValueError, BadRequest):
         return None
     share = pages.site_of(exchange).resources.get(f"files/{name}") if kind == "files" else None

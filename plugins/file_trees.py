@@ -30,7 +30,6 @@ from app import (
     Unseen,
     Unsupported,
     Value,
-    check_path,
     compose,
     how_many,
     no_params,
@@ -102,7 +101,7 @@ class Counted(NamedTuple):
 def place_in(share: Files, path: Sequence[str]) -> Place:
     """The place of a request's path. Raises BadRequest for a path that no provider may see."""
     parts = tuple(path[:-1] if path and path[-1] == "" else path)
-    return Place(share, parts, share.place(check_path(parts)))
+    return Place(share, parts, share.path_of(parts))
 
 
 def _walk(blobs: Blobs, path: str) -> Iterator[Entry]:

@@ -1130,7 +1130,7 @@ class ServiceBlobs(Blobs):
         for one in self._listed(f"listing {folder or 'the files'}", folder):
             path = f"{folder}/{one.name}" if folder else one.name
             with suppress(BadRequest):  # a name that nobody could ask for
-                check_path(path.split("/"))
+                check_path(path.split("/"), is_there=True)
                 found[path] = one.at(path)
         return found
 

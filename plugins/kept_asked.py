@@ -203,7 +203,7 @@ def restored(share: Files, request: Request, scope: Scope) -> Plan:
     if one is None or not _is_seen(share, one, scope.caller):
         return _restored_version(share, request, scope, sent)
     parts = _target(share, sent["to"]) if "to" in sent else tuple(inner_of(share, one).split("/"))
-    address, path = str(file_trees.address_of(share.name, parts)), share.place(check_path(parts))
+    address, path = str(file_trees.address_of(share.name, parts)), share.place(check_path(parts, is_there="to" not in sent))
     present = share.blobs.stat(path)
     if present is None and share.is_folder(path):
         raise Conflict(f"{address} is a folder, which no file replaces")
@@ -270,7 +270,7 @@ def _restored_version(share: Files, request: Request, scope: Scope, sent: Mappin
         raise NotFound(f"there is no {sent['restore'][:60]} in this trash")
     if "to" in sent:
         raise BadRequest("a version comes back at the address of its file: copy it to have it elsewhere")
-    path, present = share.place(check_path(request.path)), None
+    path, present = share.path_of(request.path), None
     one, present = version_of(share, path, sent["restore"]), share.blobs.stat(path)
     scope.caller.require(Action.READ, request.address)
     scope.caller.require(Action.UPDATE if present else Action.CREATE, request.address)
@@ -316,7 +316,7 @@ def ended(share: Files, request: Request, scope: Scope) -> Plan:
     no_params(request, ("_trash", "_version"))
     if "_version" in request.params:
         scope.caller.require(Action.READ, request.address)
-        path = share.place(check_path(request.path))
+        path = share.path_of(request.path)
         return _end(share, [version_of(share, path, request.params["_version"])])
     return _end(share, [seen_in_trash(share, request.params["_trash"], scope.caller)])
 

@@ -30,7 +30,6 @@ from app import (
     Update,
     Value,
     Write,
-    check_path,
     plugin,
     rfc3339,
     split_path,
@@ -237,13 +236,13 @@ class Locks(Trigger):
         if "folder" in data:
             parts.append(str(data["folder"]))
         if "copy" not in data and parts:
-            yield share.blobs, share.place(check_path(parts)), True
+            yield share.blobs, share.path_of(parts), True
         target = data.get("move") or data.get("copy")
         if isinstance(target, str):
             _, name, *inner = split_path(target.strip("/"))
             other = self.site.resources.get(f"files/{name}")
             if isinstance(other, Files) and inner:
-                yield other.blobs, other.place(check_path(inner)), True
+                yield other.blobs, other.path_of(inner), True
 
     def _forget(self, blobs: Blobs, paths: Collection[str]) -> None:
         """Ends the locks of what is gone."""

@@ -33,7 +33,7 @@ def page_entries(page: Mapping[str, Any]) -> Iterator[Blob | Folder]:
 def is_path(path: str) -> bool:
     """Whether a caller could name it: other programs may have put other keys into the bucket."""
     try:
-        return bool(path) and app.check_path(path.split("/")) == path
+        return bool(path) and app.check_path(path.split("/"), is_there=True) == path
     except app.BadRequest:
         return False
 

@@ -428,7 +428,7 @@ def _wanted(exchange: Exchange, site: App) -> Value:
     if not name:
         raise BadRequest("Upload-Metadata has to say the filename")
     path = [part for part in exchange.path_inside if part] + name.split("/")
-    check_path(path)
+    check_path(path, is_there=True)
     said = {one: metadata.get(one, "").lower() in ("1", "true", "yes") for one in ("replace", "keep_both")}
     return {
         "resource": exchange.resource, "path": path, "size_bytes": size, "offset": 0, "created_at": now,
@@ -443,7 +443,7 @@ def _check_new(share: Files, caller: Caller, request: Request, value: Value) -> 
     if value["size_bytes"] > share.config.max_file_bytes:
         limit = in_units(share.config.max_file_bytes)
         raise TooLarge(f"the file has {in_units(value['size_bytes'])}; at most {limit} are taken here")
-    place, quota = share.place("/".join(value["path"])), app.plugin("quota")
+    place, quota = share.path_of(value["path"]), app.plugin("quota")
     room = quota.room(share, place)
     if room is not None and value["size_bytes"] > room:
         raise quota.refusal(share, quota.usage(share), value["size_bytes"])

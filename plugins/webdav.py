@@ -114,7 +114,7 @@ class Call:
         share, *parts = split_path(rest) or ("",)
         is_slashed = parts[-1:] == [""]
         parts = parts[:-1] if is_slashed else parts
-        check_path(parts)
+        check_path(parts, is_there=True)
         return Place(share, tuple(parts)), is_slashed
 
     def local(self, url: str, *, status: int = 502) -> Place:
@@ -148,7 +148,7 @@ class Call:
     def stored(self, place: Place) -> tuple[app.Blobs, str]:
         """Where a place is in its provider."""
         share = self.share(place)
-        return share.blobs, share.place(check_path(place.parts))
+        return share.blobs, share.path_of(place.parts)
 
     def resource(self, place: Place) -> str:
         return f"files/{quote(place.share, safe='')}"

@@ -37,6 +37,11 @@ class _Entry(NamedTuple):
     offset: int
 
 
+def _stored(name: str) -> bytes:
+    """The bytes of a name. Windows would take a backslash for a slash, and so a file to another place."""
+    return name.replace("\\", "%5C").encode()
+
+
 class Writer:
     """The pieces of an archive, one after the other. Times of day are those of the zone."""
 
@@ -51,7 +56,7 @@ class Writer:
 
     def folder(self, name: str, modified_at: float) -> bytes:
         """An empty folder."""
-        one = _Entry(f"{name}/".encode(), _STORED, modified_at, 0, 0, 0, self._offset)
+        one = _Entry(_stored(f"{name}/"), _STORED, modified_at, 0, 0, 0, self._offset)
         return self._counted(self._local(one, 0x0800, b"") + self._listed(one, 0x0800, (0o40755 << 16) | 0x10))
 
     def file(
@@ -63,7 +68,7 @@ class Writer:
         is_large = size_bytes + (size_bytes >> 9) + 65536 >= self._most_32  # it may get longer by being packed
         began, crc, seen, packed, broken = self._offset, 0, 0, 0, None
         none_yet = _FULL_32 if is_large else 0
-        local = _Entry(name.encode(), _DEFLATED, modified_at, 0, none_yet, none_yet, began)
+        local = _Entry(_stored(name), _DEFLATED, modified_at, 0, none_yet, none_yet, began)
         yield self._counted(self._local(local, _FLAGS, struct.pack("<HHQQ", 1, 16, 0, 0) if is_large else b""))
         waiting = b""
         try:

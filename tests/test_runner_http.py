@@ -25,6 +25,7 @@ import time
 import tracemalloc
 import unicodedata
 import warnings
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -499,6 +500,32 @@ def test_any_name_survives_the_way_up_down_and_through_the_pages(site: Site, sta
     up = site.upload(f"{share}/", ("file", name, b"up"), token=staff)
     assert (up.status, up.json["items"][0]["name"]) == (201, name)
     assert site.get(target, staff).body == b"up"
+
+
+NOT_IN_WINDOWS = ["con", "aux.txt", "Trip.", "space ", "...", "a\\b", "..\\..\\evil", "nul .tar.gz"]
+
+
+def test_names_that_windows_cannot_have_are_served_where_they_are_and_never_made(site: Site, staff: str, share: str) -> None:
+    blobs = site.app.resources[share.strip("/")].blobs  # type: ignore[attr-defined]
+    for name in NOT_IN_WINDOWS:
+        for path in (name, f"{name}in/{name}", f"Trip/{name}"):
+            blobs.write(f"{share.rpartition('/')[2]}/{path}", [name.encode()])
+    assert {item["name"] for item in site.get(f"{share}/", staff).json["items"]} >= set(NOT_IN_WINDOWS)
+    page = html.unescape(site.get(f"{share}/", staff, Accept="text/html").text)
+    with zipfile.ZipFile(io.BytesIO(site.get(f"{share}/?_zip=1", staff).body)) as archive:
+        packed = {name: archive.read(name) for name in archive.namelist()}
+    for name in NOT_IN_WINDOWS:
+        address = f"{share}/{quote(name, safe='')}"
+        assert name in page
+        assert packed[name.replace("\\", "%5C")] == name.encode()
+        for one in (address, f"{share}/{quote(name + 'in')}/{quote(name, safe='')}"):
+            assert (site.get(one, staff).body, site.get(f"{one}?_view=1", staff).status) == (name.encode(), 200)
+        assert site.put(address, b"changed", staff).status == 200
+        assert site.ask("DELETE", address, None, {}, staff).status == 204
+        assert site.put(address, b"anew", staff).status == 400
+    moved = site.ask("POST", f"{share}/Trip", b'{"move": "%s/Else"}' % share[1:].encode(), JSON, staff)
+    assert (moved.status, moved.json["files"]) == (201, len(NOT_IN_WINDOWS))
+    assert site.get(f"{share}/Else/con", staff).body == b"con"
 
 
 @pytest.mark.parametrize(
