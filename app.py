@@ -2021,8 +2021,8 @@ class Queries(Provider):
         """How many of these rows have each value of a column: the most frequent `most` values first."""
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
-    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
-        """The measures of all these rows."""
+    def sums(self, select: Select, measures: Sequence[Measure], by: str = "", most: int = 1) -> list[Sequence[Json]]:
+        """The measures of all these rows, or of those with each value of the column `by`, behind that: of `most` values."""
         raise Unsupported(f"a {self.kind} provider cannot add up rows")
 
 
@@ -8249,8 +8249,8 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
         return self._views.facet_rows(select, column, most)
 
-    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
-        return self._views.sums(select, measures)
+    def sums(self, select: Select, measures: Sequence[Measure], by: str = "", most: int = 1) -> list[Sequence[Json]]:
+        return self._views.sums(select, measures, by, most)
 
 
 ITEM_ERRORS = DENIED_ERRORS | {

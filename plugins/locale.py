@@ -215,9 +215,9 @@ class Locale:
     def _spreadsheet_rows(
         self, columns: Sequence[Column], rows: Iterable[Mapping[str, Json]], lines: Any
     ) -> Iterator[list[str]]:
-        for number, row in enumerate(rows):
+        for row, behind in lines.among(rows) if lines else ((row, ()) for row in rows):
             yield [self._spreadsheet_cell(column, row[column.name]) for column in columns]
-            for line in lines.behind(number, row) if lines else ():
+            for line in behind:
                 yield self._spreadsheet_line(columns, line)
         for line in lines.below() if lines else ():
             yield self._spreadsheet_line(columns, line)

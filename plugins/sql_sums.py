@@ -28,29 +28,35 @@ _AT_ONCE = 10_000  # numbers that are kept to be added up
 _ADDED = ("sum", "avg")
 
 
-def of_sqlite(views: Any, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+def of_sqlite(views: Any, select: Select, measures: Sequence[Measure], by: str = "", most: int = 1) -> list[Sequence[Json]]:
     """What Queries.sums() promises, of SqliteViews."""
-    return _of(views, select, measures, _asked_of_sqlite, _from_sqlite)
+    return _of(views, select, (measures, by, most), _asked_of_sqlite, _from_sqlite)
 
 
-def of_postgres(provider: Any, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
+def of_postgres(
+    provider: Any, select: Select, measures: Sequence[Measure], by: str = "", most: int = 1
+) -> list[Sequence[Json]]:
     """The same of a PostgresProvider."""
-    return _of(provider, select, measures, _asked_of_postgres, _from_postgres)
+    return _of(provider, select, (measures, by, most), _asked_of_postgres, _from_postgres)
 
 
 def _of(
     queries: Any,
     select: Select,
-    measures: Sequence[Measure],
-    ask: Callable[[Sequence[Measure]], str],
+    wanted: tuple[Sequence[Measure], str, int],
+    ask: Callable[[Sequence[Measure], str], str],
     answer: Callable[[Measure, Iterator[Any]], Json],
-) -> Sequence[Json]:
+) -> list[Sequence[Json]]:
     """Only numbers are added up; the least and greatest of a column are its texts, if it has any, only beside numbers."""
+    measures, by, most = wanted
     rules.check(measures)
     asked = select._replace(order_by=(), limit=None, offset=0, max_rows=None)
-    with closing(queries._select(asked, ask(measures))) as rows:
-        found = iter(next(iter(rows.rows)))
-        return [answer(one, found) for one in measures]
+    around = ask(measures, by) + (f" limit {most + 1}" if by else "")
+    with closing(queries._select(asked, around)) as rows:
+        found = [iter(row) for row in rows.rows]
+    if by and len(found) > most:
+        raise rules.too_many(most)
+    return [(*([next(row)] if by else []), *(answer(one, row) for one in measures)) for row in found]
 
 
 def _quoted(name: str) -> str:
@@ -58,10 +64,13 @@ def _quoted(name: str) -> str:
     return quote_name(name).replace("{", "{{").replace("}", "}}")
 
 
-def _asked_of_sqlite(measures: Iterable[Measure]) -> str:
+def _asked_of_sqlite(measures: Iterable[Measure], by: str) -> str:
+    """Texts that differ in anything are values of their own, whatever the column takes for equal."""
     ways = {"sum": "view_sum", "avg": "view_sum"}
-    terms = [f"{ways.get(one.op, one.op)}({_quoted(one.field)})" for one in measures]
-    return f"select {', '.join(terms)} from (\n{{}}\n) as satchel_summed"  # noqa: S608
+    terms = [_quoted(by)] if by else []
+    terms += [f"{ways.get(one.op, one.op)}({_quoted(one.field)})" for one in measures]
+    grouped = f" group by {_quoted(by)} collate binary" if by else ""
+    return f"select {', '.join(terms)} from (\n{{}}\n) as satchel_summed{grouped}"  # noqa: S608
 
 
 def _from_sqlite(measure: Measure, found: Iterator[Any]) -> Json:
@@ -117,9 +126,9 @@ class ViewSum:
         return f"{self._count} {found}"
 
 
-def _asked_of_postgres(measures: Iterable[Measure]) -> str:
+def _asked_of_postgres(measures: Iterable[Measure], by: str) -> str:
     """Whatever the type of a column, its values as JSON are numbers or not."""
-    inner, terms = list[str](), list[str]()
+    inner, terms = ([f"{_quoted(by)} as satchel_by"], ["satchel_by"]) if by else (list[str](), list[str]())
     for place, one in enumerate(measures):
         value, column = f"to_jsonb({_quoted(one.field)})", f"satchel_{place}"
         number = f"case when jsonb_typeof({value}) = 'number' then cast({value} #>> '{{{{}}}}' as numeric) end"
@@ -134,7 +143,8 @@ def _asked_of_postgres(measures: Iterable[Measure]) -> str:
             inner += [f"{number} as {column}", f"{text} as {column}_text"]
             terms += [f"cast({one.op}({column}) as text)", f"{one.op}({column}_text)"]
     rows = f"select {', '.join(inner)} from (\n{{}}\n) as satchel_rows offset 0"  # noqa: S608
-    return f"select {', '.join(terms)} from (\n{rows}\n) as satchel_summed"  # noqa: S608
+    grouped = " group by satchel_by" if by else ""
+    return f"select {', '.join(terms)} from (\n{rows}\n) as satchel_summed{grouped}"  # noqa: S608
 
 
 def _from_postgres(measure: Measure, found: Iterator[Any]) -> Json:

@@ -365,8 +365,8 @@ class SqliteViews:
     def facet_rows(self, select: Select, column: str, most: int) -> list[tuple[Json, int]]:
         return facet_of(self._select, select, column, most)
 
-    def sums(self, select: Select, measures: Sequence[Measure]) -> Sequence[Json]:
-        return cast(Sequence[Json], plugin("sql_sums").of_sqlite(self, select, measures))
+    def sums(self, select: Select, measures: Sequence[Measure], by: str, most: int) -> list[Sequence[Json]]:
+        return cast("list[Sequence[Json]]", plugin("sql_sums").of_sqlite(self, select, measures, by, most))
 
     def _select(self, select: Select, around: str = "{}") -> Rows:
         """Runs the statement with what is asked of its rows, inside the statement `around`."""

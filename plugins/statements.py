@@ -44,7 +44,7 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:list_filters plugin:reading
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:list_filters plugin:reading plugin:totals
 # defines: SqlView
 
 
@@ -99,11 +99,14 @@ class SqlView(View):
         if request.whole:
             rows = source.select(asked._replace(timeout_s=timeout_s) if request.timed else asked)
             items = watched(place, _mappings(rows.columns, rows.rows))
-            return Table(self._titled(rows.columns, ()), items, close=rows.close)
+            table = Table(self._titled(rows.columns, ()), items, close=rows.close)
+            table.added = plugin("totals").parts(self, request, asked.order_by)
+            return table
         asked = asked._replace(timeout_s=timeout_s)
         rows = source.select(asked._replace(limit=size + 1, offset=start))
+        read = list[Sequence[Json]]()  # the latest row
         with closing(rows):
-            found, more = page_of(rows.rows, size, _weight)
+            found, more = page_of(_noting(rows.rows, read), size, _weight)
         count = source.count_rows(asked) if request.params.get("_count") == "1" else None
         asked_soon = asked._replace(timeout_s=min(COUNT_S, timeout_s))
         soon = partial(source.count_rows, asked_soon, COUNTED + 1)
@@ -115,6 +118,8 @@ class SqlView(View):
         else:
             table = text_page(columns, texts, following, count=count, size=soon)
         table.facts = self.facets(request, partial(source.facet_rows, asked_soon if request.page else asked))
+        behind = [dict(zip(rows.columns, row, strict=True)) for row in read] if more and not texts else []
+        table.added = plugin("totals").parts(self, request, asked.order_by, behind)
         return table
 
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
@@ -159,6 +164,13 @@ def _offset(cursor: str) -> int:
     if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
     return start
+
+
+def _noting(rows: Iterable[Sequence[Json]], latest: list[Sequence[Json]]) -> Iterator[Sequence[Json]]:
+    """The same rows; `latest` holds the last one that was read."""
+    for row in rows:
+        latest[:] = [row]
+        yield row
 
 
 def _mappings(columns: Sequence[str], rows: Iterable[Sequence[Json]]) -> Iterator[Value]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
@@ -85,7 +86,7 @@ def result_of(columns: Iterable[Column], rows: Iterable[Mapping[str, Json]]) -> 
 # The groups of a view are all at hand. Where they are ordered by one of several columns of group_by first, each value of it
 # has a sub-total: that of all groups with it which are selected, on whatever page they stand.
 # uses: VALUES PROVIDERS TALLIES plugin:locale
-# defines: Subtotal Added added_of
+# defines: Subtotal Added placed
 
 
 class Subtotal(NamedTuple):
@@ -126,31 +127,34 @@ class Added:
         values is not among them. Raises TooLarge."""
         if not any(one.total for one in columns) or all(one.name != self._lead for one in columns):
             return []
-        keys = [sort_key(one.value[self._lead]) for one in (*self._rows, *self._following[:1])]
-        last = {key: number for number, key in enumerate(keys)}
-        found: dict[str, list[Value]] = {key: [] for key in keys[: len(self._rows)]}
+        shown = [one.value[self._lead] for one in self._rows]
+        keys = set(map(sort_key, shown))
+        found: dict[str, list[Value]] = {key: [] for key in keys}
         for value in self._values:
             if (key := sort_key(value[self._lead])) in found:
                 found[key].append(value)
-        return [
-            Subtotal(
-                self._lead,
-                rows[0][self._lead],
-                result_of(columns, rows),
-                at if (at := last[key]) < len(self._rows) else None,
-            )
-            for key, rows in found.items()
-        ]
+        totals = {key: result_of(columns, rows) for key, rows in found.items()}
+        return placed(self._lead, shown, [one.value[self._lead] for one in self._following[:1]], totals)
 
 
-def added_of(table: Table | None) -> Added | None:
-    """What a table of groups adds up to; None if its rows are no groups."""
-    return cast("Added | None", getattr(table, "added", None))
+def placed(
+    lead: str, shown: Sequence[Json], following: Sequence[Json], totals: Mapping[str, Value], instant: bool = False
+) -> list[Subtotal]:
+    """The sub-totals of a page, whose rows have the values `shown` in a column, and the one behind it `following`; `totals`
+    go by sort keys."""
+    keys = [value_key(one, instant) for one in (*shown, *following)]
+    last = {key: number for number, key in enumerate(keys)}
+    first = dict(zip(reversed(keys[: len(shown)]), reversed(shown), strict=True))
+    return [
+        Subtotal(lead, first[key], totals[key], at if (at := last[key]) < len(shown) else None)
+        for key in dict.fromkeys(keys[: len(shown)])
+        if key in totals
+    ]
 
 
 # ==== 3. LINES ===================================================================================================
 # Exports for people have lines between their rows, and below them one for each kind of total.
-# uses: ERRORS VALUES TALLIES PARTS plugin:locale
+# uses: ERRORS VALUES PROVIDERS TALLIES PARTS plugin:locale
 # defines: Line Lines
 
 
@@ -179,7 +183,12 @@ class Lines:
 
     def __init__(self, table: Table) -> None:
         self._columns = [one for one in table.columns if one.total]
-        self._added, self._tallies = added_of(table), [Tally(one) for one in self._columns]
+        self._tallies = [Tally(one) for one in self._columns]
+        self._added = table.added if isinstance(table.added, Added) else None
+        self._lead, self._part = getattr(table.added, "lead", ""), list[Tally]()
+        self._instant = any(one.name == self._lead and one.format == "date-time" for one in table.columns)
+        if all(one.name != self._lead for one in table.columns) or not self._columns:
+            self._lead = ""
         self._behind: dict[int | None, Subtotal] = {}
         if self._added and self._columns:
             self._behind = {one.behind: one for one in self._tolerant(table.columns)}
@@ -191,13 +200,43 @@ class Lines:
         except TooLarge:
             return []
 
-    def behind(self, number: int, row: Mapping[str, Json]) -> Iterator[Line]:
-        """Those behind a row; rows count from 0."""
-        if not self._added:
-            for tally in self._tallies:
+    def among(self, rows: Iterable[Mapping[str, Json]]) -> Iterator[tuple[Mapping[str, Json], Sequence[Line]]]:
+        """Each row, and the lines behind it."""
+        number, before = -1, cast("Mapping[str, Json] | None", None)
+        for row in rows:
+            if before is not None:
+                yield before, self._between(number, before, row)
+            if not self._added:
+                self._add(row)
+            number, before = number + 1, row
+        if before is not None:
+            yield before, self._between(number, before, None)
+
+    def _add(self, row: Mapping[str, Json]) -> None:
+        for tally in self._tallies:
+            tally.add(row)
+        if self._lead:
+            self._part = self._part or [Tally(one) for one in self._columns]
+            for tally in self._part:
                 tally.add(row)
+
+    def _between(self, number: int, row: Mapping[str, Json], following: Mapping[str, Json] | None) -> list[Line]:
+        """The lines behind a row; rows count from 0."""
         if one := self._behind.get(number):
-            yield Line("", one, one.totals)
+            return [Line("", one, one.totals)]
+        if not self._lead or (following is not None and self._key(following) == self._key(row)):
+            return []
+        part, self._part = self._part, []
+        if self._key(row) == "z":  # lists and objects, which are no values of groups
+            return []
+        found: Value = {}
+        for tally in part:
+            with suppress(TooLarge):
+                found[tally.name] = tally.result()
+        return [Line("", Subtotal(self._lead, row[self._lead], found, number), found)]
+
+    def _key(self, row: Mapping[str, Json]) -> str:
+        return value_key(row[self._lead], self._instant)
 
     def below(self) -> Iterator[Line]:
         """Those below all rows. A total of too many digits is left out."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from html import escape
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import app
 from app import (
@@ -17,7 +18,9 @@ from app import (
     Exchange,
     Form,
     Json,
+    ListQuery,
     Measure,
+    Query,
     QueryTimeout,
     Request,
     Response,
@@ -28,6 +31,7 @@ from app import (
     View,
     ViewConfig,
     read_list,
+    value_key,
 )
 
 if TYPE_CHECKING:
@@ -41,12 +45,14 @@ else:
 # ==== 1. TOTALS ==================================================================================================
 # The provider adds up, so that a page of fifty rows says what all of them come to. A page waits for that no longer than for
 # the count of its rows, and says so if that was not enough; a program that asks for totals gets them, or an error.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:form_views plugin:groups plugin:locale plugin:statements
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:form_views plugin:groups plugin:locale plugin:statements
 #       plugin:tallies
-# defines: names described params answer totals_of below between written
+# defines: names described params answer totals_of Parts parts subtotals_of below between written
 
 _SLOW_S, _MOST_SLOW = 30.0, 1000  # a list whose totals took too long is shown without them for so long; how many are known
 _slow: weakref.WeakKeyDictionary[View, dict[Any, float]] = weakref.WeakKeyDictionary()  # until when, by what was asked of it
+_Made = TypeVar("_Made")
+_MOST_PARTS = 10_000  # values of a column that have sub-totals
 _TOO_LONG = (QueryTimeout, TooLarge, Unsupported)
 
 
@@ -57,7 +63,8 @@ def names(config: ViewConfig) -> list[str]:
 
 def described(config: ViewConfig) -> Value:
     """What programs are told of them."""
-    return {"totals": names(config), "subtotals": bool(names(config)) and len(config.group_by) > 1}
+    parts = len(config.group_by) > 1 or (bool(config.facets) and not config.group_by)
+    return {"totals": names(config), "subtotals": bool(names(config)) and parts}
 
 
 def params(config: ViewConfig) -> list[str]:
@@ -68,13 +75,15 @@ def params(config: ViewConfig) -> list[str]:
 def answer(view: View, request: Request, table: Table) -> None:
     """Put the totals beside the rows of a page, if they were asked for. Raises BadRequest, and what adding up raises."""
     asked = request.params.get("_totals", "0")
+    if table.added is None and isinstance(view.source, Form) and not getattr(view, "is_grouped", False):
+        table.added = parts(view, request, _asked_of(view, request).order_by or view.config.order_by)
     if asked not in ("0", "1"):
         raise BadRequest("_totals must be 0 or 1")
     if asked != "1" or request.whole:
         return
     try:
         table.facts = {**table.facts, "totals": totals_of(view, request, table)}
-        if table.added and not request.page and (found := table.added.subtotals(table.columns)):
+        if table.added and not request.page and (found := subtotals_of(table, table.columns)):
             table.facts["subtotals"] = [one.told for one in found]
     except _TOO_LONG:
         if not request.page:  # which says so
@@ -87,30 +96,89 @@ def totals_of(
     """The totals of those of the columns, or of all that a table has, over all rows that a request selects. Raises
     QueryTimeout, TooLarge or Unsupported if there are too many for the provider or for `within_s`."""
     columns = table.columns if columns is None else columns
-    if table.added:
-        return cast(Value, table.added.totals(columns))
+    if isinstance(table.added, tallies.Added):
+        return table.added.totals(columns)
     measures = [Measure(one.total, one.name) for one in columns if one.total]
     if not measures:
         return {}
-    if isinstance(view.source, Form):
-        found: Sequence[Json] = _of_records(view, request, measures, within_s)
-    else:
-        sql = cast("SqlView", view)
-        timeout_s = min(float(view.config.timeout_s), within_s or float(view.config.timeout_s))
-        found = sql.source.sums(sql.selects(request)._replace(timeout_s=timeout_s), measures)
+    [found] = _measured(view, request, measures, within_s)
     return {one.field: value for one, value in zip(measures, found, strict=True)}
 
 
-def _of_records(view: View, request: Request, measures: Sequence[Measure], within_s: float | None) -> Sequence[Json]:
-    asked = read_list(request.params, view.columns, view.locale, view.own_params())
+def _measured(
+    view: View, request: Request, measures: Sequence[Measure], within_s: float | None, by: str = ""
+) -> Sequence[Sequence[Json]]:
+    """The measures of all rows, or of those with each value of a column, behind that."""
+    if isinstance(view.source, Form):
+        query = _query_of(view, _asked_of(view, request))._replace(order_by=(), after="")
+        with groups.within(within_s or groups.GROUPS_S):
+            found: Sequence[Sequence[Json]] = view.source.store.groups(query, (by,) if by else (), measures, _MOST_PARTS)
+        return found
+    sql = cast("SqlView", view)
+    timeout_s = min(float(view.config.timeout_s), within_s or float(view.config.timeout_s))
+    return sql.source.sums(sql.selects(request)._replace(timeout_s=timeout_s), measures, by, _MOST_PARTS)
+
+
+def _asked_of(view: View, request: Request) -> ListQuery:
+    return read_list(request.params, view.columns, view.locale, view.own_params())
+
+
+def _query_of(view: View, asked: ListQuery) -> Query:
+    """What a list of records asks for."""
     if isinstance(view, form_views.JoinedView):
-        query = view.selected(asked)
-    else:
-        query = view.source.query(asked, (), view.columns)
-        query = query._replace(where=(*query.where, *view.config.where))
-    query = query._replace(order_by=(), after="")
-    with groups.within(within_s or groups.GROUPS_S):
-        return cast(Sequence[Json], view.source.store.groups(query, (), measures, 1)[0])
+        return view.selected(asked)
+    query: Query = view.source.query(asked, view.config.order_by or ("-id",), view.columns)
+    return query._replace(where=(*query.where, *view.config.where))
+
+
+# ---- sub-totals of rows that are no groups
+
+
+class Parts:
+    """What the rows with one value of `lead` add up to, which the provider says. `behind` has the row after the page, as far
+    as it is known."""
+
+    def __init__(self, view: View, request: Request, lead: str, behind: Sequence[Mapping[str, Json]]) -> None:
+        self.view, self.request, self.lead, self.behind = view, request, lead, behind
+        self.are_late = False  # whether a page goes without them
+
+    def subtotals(self, table: Table, columns: Sequence[Column], within_s: float | None = None) -> list[Subtotal]:
+        """One for each value that the page has, in its order; [] if none of the columns has a total, if `lead` is not among
+        them, or has too many values. Raises QueryTimeout and Unsupported."""
+        measures = [Measure(one.total, one.name) for one in columns if one.total]
+        lead = next((one for one in columns if one.name == self.lead), None)
+        rows = app.load_json(f"[{table.text}]") if table.text else table.rows
+        shown = [row[self.lead] for row in rows if lead and measures]
+        if not shown or lead is None:
+            return []
+        try:
+            found = _measured(self.view, self.request, measures, within_s, self.lead)
+        except TooLarge:
+            return []
+        names, instant = [one.field for one in measures], lead.format == "date-time"
+        totals: dict[str, Value] = {value_key(value, instant): dict(zip(names, row, strict=True)) for value, *row in found}
+        totals.pop("z", None)  # lists and objects, which are no values of groups
+        behind = [row[self.lead] for row in (self._behind(table) if self.request.page else ())]
+        return tallies.placed(self.lead, shown, behind, totals, instant)
+
+    def _behind(self, table: Table) -> Sequence[Mapping[str, Json]]:
+        if self.behind or not table.next:
+            return self.behind
+        asked = _asked_of(self.view, self.request)._replace(size=1, after=table.next)
+        return [one.value for one in self.view.source.store.find(_query_of(self.view, asked)).items]
+
+
+def parts(view: View, request: Request, order_by: Sequence[str], behind: Sequence[Mapping[str, Json]] = ()) -> Parts | None:
+    """Sub-totals are of the column that a list is ordered by first, if its values are counted, too; None for others."""
+    lead = order_by[0].removeprefix("-") if order_by else ""
+    return Parts(view, request, lead, behind) if lead in view.config.facets and names(view.config) else None
+
+
+def subtotals_of(table: Table, columns: Sequence[Column], within_s: float | None = None) -> list[Subtotal]:
+    """The sub-totals of a page. Raises QueryTimeout, TooLarge or Unsupported."""
+    if isinstance(table.added, Parts):
+        return table.added.subtotals(table, columns, within_s)
+    return cast("list[Subtotal]", table.added.subtotals(columns))
 
 
 # ---- the row of a page
@@ -123,10 +191,12 @@ def below(exchange: Exchange, response: Response, columns: Sequence[Column]) -> 
     if not isinstance(view, View) or not any(one.total for one in columns) or response.page.get("faults"):
         return none
     is_asked = exchange.query.get("_totals") == "1"
-    found = table.facts.get("totals") if is_asked else _soon(view, cast(Request, request), table, columns)
+    made = partial(totals_of, view, cast(Request, request), table, COUNT_S, columns)
+    found = table.facts.get("totals") if is_asked else _soon(view, cast(Request, request), made)
     if found is None:
         return none | {"no_totals": _refused(exchange, is_asked)}
-    return none | {"totals": f"<tfoot>{_row(exchange.locale, columns, found)}</tfoot>"}
+    late = _refused(exchange, is_asked) if getattr(table.added, "are_late", False) else ""
+    return {"totals": f"<tfoot>{_row(exchange.locale, columns, found)}</tfoot>", "no_totals": late}
 
 
 def between(exchange: Exchange, response: Response, columns: Sequence[Column]) -> dict[int, str]:
@@ -134,11 +204,17 @@ def between(exchange: Exchange, response: Response, columns: Sequence[Column]) -
     table = cast(Table, response.table)
     if not table.added or response.page.get("faults"):
         return {}
-    try:
-        found: Sequence[Subtotal] = table.added.subtotals(columns)
-    except TooLarge:  # which the row below says
-        return {}
-    return {one.behind: _row(exchange.locale, columns, one.totals, one) for one in found if one.behind is not None}
+    within_s = None if exchange.query.get("_totals") == "1" else COUNT_S
+    made = partial(subtotals_of, table, columns, within_s)
+    if isinstance(table.added, Parts):
+        found = _soon(table.added.view, table.added.request, made, "parts")
+        table.added.are_late = found is None
+    else:
+        try:
+            found = made()
+        except TooLarge:  # which the row below says
+            return {}
+    return {one.behind: _row(exchange.locale, columns, one.totals, one) for one in found or () if one.behind is not None}
 
 
 def _refused(exchange: Exchange, is_asked: bool) -> str:
@@ -150,13 +226,13 @@ def _refused(exchange: Exchange, is_asked: bool) -> str:
     return str(t.html("totals.later", add=t.link(href, t("totals.add"))))
 
 
-def _soon(view: View, request: Request, table: Table, columns: Sequence[Column]) -> Value | None:
-    """The totals of a page, if they are soon there. A list that kept somebody waiting in vain is not asked again at once."""
-    key, now, slow = tuple(sorted(request.params.items())), time.monotonic(), _slow.setdefault(view, {})
+def _soon(view: View, request: Request, make: Callable[[], _Made], what: str = "") -> _Made | None:
+    """What a page adds up, if that is soon there. A list that kept somebody waiting in vain is not asked again at once."""
+    key, now, slow = (what, *sorted(request.params.items())), time.monotonic(), _slow.setdefault(view, {})
     if now < slow.get(key, 0.0):
         return None
     try:
-        return totals_of(view, request, table, COUNT_S, columns)
+        return make()
     except AppError as error:
         if len(slow) > _MOST_SLOW:
             slow.clear()

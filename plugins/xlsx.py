@@ -134,7 +134,7 @@ class _Sheet:
             zone = f" ({self._locale.zone_name})" if column.format == "date-time" else ""
             self._text(0, place, self._locale.heading(column) + zone, self._heading)
         number = 0
-        for count, row in enumerate(rows):
+        for row, behind in self._lines.among(rows):
             number += 1
             if number >= MOST_ROWS:
                 words = "a sheet holds a heading and {:,} rows, and this list has more: filter it, or take it as CSV"
@@ -142,7 +142,7 @@ class _Sheet:
             if number % 5000 == 0:
                 app.plugin("reserve").check_scratch("writing a workbook")
             self._row(number, row)
-            for line in self._lines.behind(count, row):
+            for line in behind:
                 number += 1
                 self._line(number, line, {"bold": True})
         for place, line in enumerate(self._lines.below(), 1):

@@ -46,6 +46,15 @@ columns.mean = { avg = "amount", total = "avg" }
 columns.least = { min = "amount", total = "min" }
 columns.most = { max = "pieces", total = "max" }
 columns.sales = { count = "id", total = "sum" }
+
+[views.parts]
+from = "forms/sales"
+facets = ["region", "day"]
+order_by = ["-region", "day"]
+columns.region = { title = "Where" }
+columns.day = {}
+columns.amount = { total = "avg" }
+columns.pieces = { total = "sum" }
 """ + "".join(f"""
 [views.{op}]
 from = "forms/sales"
@@ -54,6 +63,16 @@ columns.amount = {{ total = "{op}" }}
 columns.pieces = {{ total = "{op}" }}
 columns.day = {{ total = "{"count" if op in ("sum", "avg") else op}" }}
 """ for op in OPS)  # fmt: skip
+SQL_PARTS = """
+[views.sql_parts]
+provider = "store"
+sql = "select {}, data->>'day' as day from sales"
+facets = ["region", "day"]
+order_by = ["-region", "day"]
+columns.region = {{ title = "Where" }}
+columns.amount = {{ total = "avg" }}
+columns.pieces = {{ total = "sum" }}
+"""
 STORES = {
     "sql": '[providers.store]\nkind = "sql"\nurl = "sqlite:///store.db"\n',
     "file": '[providers.store]\nkind = "file"\nroot = "store"\n',
@@ -114,6 +133,7 @@ columns.amount = {{ total = "{op}" }}
 columns.pieces = {{ total = "{op}" }}
 columns.day = {{ total = "{"count" if op in ("sum", "avg") else op}" }}
 """ for op in OPS)  # fmt: skip
+        sql += SQL_PARTS.format(columns)
     found = Site(folder, edit=lambda toml: toml + store + FORM + sql)
     rows = made(300, seed=15)
     assert found.send("/forms/sales", rows, found.token("**:*")).status == 201
@@ -235,6 +255,68 @@ def test_pages_and_exports_for_people_have_subtotals_behind_the_last_row_of_each
     assert [line[0] for line in made[at[1] + 1 :]] == ["Total", "Average", "Least", "Greatest"]
 
 
+def test_a_list_that_is_ordered_by_a_facet_has_subtotals_of_its_values(site: tuple[Site, str, Any]) -> None:
+    asked, kind, rows = site
+    token = asked.token("**:*")
+
+    def model(name: str, chosen: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        values = sorted({row[name] for row in chosen}, key=lambda one: (one is not None, one))
+        of = [(one, [row for row in chosen if row[name] == one]) for one in values]
+        return [
+            {"column": name, "value": one, "totals": {
+                "amount": expected("avg", [row["amount"] for row in part]),
+                "pieces": expected("sum", [row["pieces"] for row in part]),
+            }} for one, part in of
+        ]  # fmt: skip
+
+    for view in ("parts", "sql_parts")[: 1 + (kind != "file")]:
+
+        def found(query: str, view: str = view) -> Any:
+            return asked.get(f"/views/{view}?_totals=1{query}", token).json.get("subtotals")
+
+        assert found("&_size=1000") == model("region", rows)[::-1], view
+        assert found("&_sort=day&_size=20") == model("day", rows)[:1], view  # those of the page, whole
+        assert found("&_sort=day&_size=1000") == model("day", rows), view
+        few = [row for row in rows if row["day"] and row["day"] < "2020"]
+        assert found("&day__lt=2020-01-01&_sort=region&_size=1000") == model("region", few), view
+        assert found("&_sort=pieces,region") is None, view  # whose values are not counted
+        assert found("&_columns=day,pieces") == [], view
+
+
+def test_a_list_goes_without_subtotals_of_too_many_values(site: tuple[Site, str, Any], monkeypatch: Any) -> None:
+    asked, kind, _ = site
+    monkeypatch.setattr(app.plugin("totals"), "_MOST_PARTS", 5)
+    for view in ("parts", "sql_parts")[: 1 + (kind != "file")]:
+        few = asked.get(f"/views/{view}?_totals=1", asked.token("**:*")).json
+        assert [one["column"] for one in few["subtotals"]] == ["region"], view
+        many = asked.get(f"/views/{view}?_totals=1&_sort=day", asked.token("**:*"))
+        assert (many.status, many.json["totals"], "subtotals" in many.json) == (200, few["totals"], False), view
+
+
+def test_subtotals_of_rows_stand_behind_the_last_of_each_value(site: tuple[Site, str, Any]) -> None:
+    asked, kind, rows = site
+    token = asked.token("**:*")
+    south = sum(row["region"] == "south" for row in rows)
+    whole = expected("sum", [row["pieces"] for row in rows if row["region"] == "south"])
+    for view in ("parts", "sql_parts")[: 1 + (kind != "file")]:
+        page = asked.get(f"/views/{view}?_size={south - 1}", token, Accept="text/html").text
+        assert 'class="subtotal"' not in page, view  # one more of the south is on the next page
+        page = asked.get(f"/views/{view}?_size={south}", token, Accept="text/html").text
+        [line] = re.findall(r'<tr class="subtotal">.*</tr>', page)
+        assert "Subtotal of south" in line, view
+        assert f'data-of="Pieces"><bdi>{whole}</bdi>' in line.replace(",", ""), view
+        page = asked.get(f"/views/{view}?_size=300", token, Accept="text/html").text
+        assert len(re.findall(r'<tr class="subtotal">', page)) == 2, view
+        lines = asked.get(f"/views/{view}.csv?_for=excel", token).text.splitlines()
+        assert [at for at, line in enumerate(lines) if "Subtotal" in line] == [south + 1, len(rows) + 2], view
+        assert lines[south + 1].split(",")[0] == "Subtotal of south", view
+        assert lines[south + 1].endswith(f",{whole}") or f",{whole}," in lines[south + 1], view
+        assert len(asked.get(f"/views/{view}.csv", token).text.splitlines()) == 1 + len(rows), view
+        sheet = openpyxl.load_workbook(io.BytesIO(asked.get(f"/views/{view}.xlsx", token).body)).worksheets[0]
+        labels = [(at, row[0].value) for at, row in enumerate(sheet.iter_rows()) if "Subtotal" in str(row[0].value)]
+        assert labels == [(south + 1, "Subtotal of south"), (len(rows) + 2, "Subtotal of north")], view
+
+
 def test_a_page_has_its_totals_below_all_of_its_pages(site: tuple[Site, str, Any]) -> None:
     asked, _, rows = site
     page = asked.get("/views/sum?_size=3&region=north", asked.token("**:*"), Accept="text/html").text
@@ -265,6 +347,11 @@ provider = "main"
 sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 100000000) select i from n"
 columns.i = { total = "sum" }
 timeout = "1s"
+[views.slow_parts]
+provider = "main"
+sql = "with recursive n(i) as (select 1 union all select i + 1 from n where i < 3000000) select i from n"
+columns.i = { total = "max" }
+facets = ["i"]
 """
 
 
@@ -284,6 +371,9 @@ def test_a_page_goes_without_totals_that_take_too_long_and_says_so(tmp_path: Pat
     page = site.get("/views/slow", token, Accept="text/html")
     assert (page.status, "<tfoot>" in page.text) == (200, False)
     assert '<a href="/views/slow?_totals=1"><bdi>Add up all rows</bdi></a>' in page.text
+    page = site.get("/views/slow_parts?_sort=i&i__lte=1", token, Accept="text/html").text
+    assert 'class="subtotal"' not in page
+    assert "Add up all rows" in page
     page = site.get("/views/slow?_totals=1", token, Accept="text/html")
     assert (page.status, "The totals would take too long" in page.text) == (200, True)
     assert site.get("/views/slow?_totals=1", token).status == 504
