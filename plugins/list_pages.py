@@ -32,6 +32,7 @@ else:
 
 
 _SIZES = (50, 100, 500)
+_MOST_MOVED = 50  # columns
 _OF_PAGE = ("_next", "_prev")  # what another filter, order or size begins anew
 _MOST_BEFORE, _LONGEST_BEFORE = 20, 1500  # pages before this one, and the letters of their cursors
 _FEW = 6  # controls that stand in a row where there is room
@@ -273,7 +274,8 @@ class _Asked:
         return {name: text for name, text in self.again.items() if name != list_columns.NAME}
 
     def _choices(self, columns: Sequence[Column]) -> list[SimpleNamespace]:
-        """Each column, those first that are shown, with what moves it to and fro among them."""
+        """Each column, those first that are shown, with what moves it to and fro among them: nothing where they are many,
+        since each such address names all of them."""
         asked, names = self._but_columns(), [one.name for one in columns]
         begin = self.exchange.url(self.here, **asked) + ("&" if asked else "?")
 
@@ -284,8 +286,8 @@ class _Asked:
 
         found = []
         for at, one in enumerate([*columns, *(one for one in self.known if one.name not in names)]):
-            is_shown, last = at < len(names), len(names) - 1
-            up, down = moved(at, at - 1) if is_shown and at else "", moved(at, at + 1) if at < last else ""
+            is_shown, last = at < len(names), len(names) - 1 if len(names) <= _MOST_MOVED else 0
+            up, down = moved(at, at - 1) if 0 < at <= last else "", moved(at, at + 1) if at < last else ""
             title = self.locale.heading(one)
             found.append(SimpleNamespace(name=one.name, title=title, shown=is_shown, up=up, down=down))
         return found

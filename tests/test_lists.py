@@ -56,6 +56,10 @@ columns.at = { format = "date-time" }
 params.least = { type = "number", default = 0 }
 facets = ["day"]
 '''
+TOML += f"""[views.wide]
+provider = "main"
+sql = "select {", ".join(f"{n} as c{n}" for n in range(500))}"
+"""
 ROWS = [
     {"name": "Ann", "day": "2027-01-04", "at": "2026-11-01T08:00:00Z", "clock": "08:30", "days": 1.5, "seats": 1,
      "kind": "paid", "urgent": True, "team": "ops", "pay": 10},
@@ -347,3 +351,11 @@ def test_each_look_at_a_list_shows_its_reader_s_own_links_language_and_the_lates
                 text = site.get("/views/teams", token, Accept="text/html", Accept_Language=lang).text
                 assert (f'href="{at}"' in text) == leads
                 assert f'data-of="Size"><bdi>{shown[lang]}</bdi>' in text
+
+
+def test_a_list_of_500_columns_is_a_page_that_a_browser_takes(site: Site, staff: str) -> None:
+    shown = page(site, "/views/wide", staff).text
+    assert "C499" in shown
+    assert len(shown) < 1_000_000
+    few = page(site, "/views/wide?_columns=c7,c9,c8", staff).text
+    assert 'href="/views/wide?_columns=c7,c8,c9" aria-label=' in few
