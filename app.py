@@ -6168,7 +6168,7 @@ class Files(Resource):
         blob = self.blobs.stat(path) if parts else None
         if blob and request.path[-1] != "":
             no_params(request)
-            return plan_of(Response(content=Content(blob, parts[-1], partial(self._reader, blob)), etag=blob.etag))
+            return plan_of(Response(content=Content(blob, parts[-1], partial(self.reader, blob)), etag=blob.etag))
         if parts and not self.is_folder(path) and (self.blobs.lists or request.path[-1] != ""):
             raise NotFound(f"files/{self.name} has no {'/'.join(parts)}")
         return self._list(request, scope, path, parts)
@@ -6192,8 +6192,9 @@ class Files(Resource):
         """Whether a folder is known to be there: a provider that cannot list shows files alone."""
         return self.blobs.lists and self.blobs.is_folder(path)
 
-    def _reader(self, blob: Blob, start: int, length: int | None) -> Reader:
-        return self.blobs.read(blob.path, start, length, if_match=blob.etag)
+    def reader(self, blob: Blob, start: int = 0, length: int | None = None) -> Reader:
+        with plugin("share_words").told_by(self):
+            return self.blobs.read(blob.path, start, length, if_match=blob.etag)
 
     def _list(self, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
         """The entries of a folder, or with `_q` what fits below it: a page of them, or all."""
@@ -6231,7 +6232,7 @@ class Files(Resource):
         must_be_new = must_be_new or not scope.caller.may(Action.UPDATE, request.address)
         if must_be_new and blob and scope.again:
             return self._written_before(request, blob)
-        if is_create and blob:
+        if is_create and (blob or plugin("uploads").meets_folder(self, request, path)):
             raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
         wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
@@ -6256,7 +6257,7 @@ class Files(Resource):
         """The same bytes once more in their own place. Raises Conflict if others are there."""
         staged, digest = self.stage(request.body or (), blob.path, request.body_bytes), hashlib.sha256()
         try:
-            with closing(self._reader(blob, 0, None)) as chunks:
+            with closing(self.reader(blob)) as chunks:
                 for chunk in chunks:
                     digest.update(chunk)
             if digest.hexdigest() != staged.sha256:
@@ -8899,6 +8900,7 @@ class Flow:
 
     def _note(self, request: Request, caller: Caller, error: AppError) -> None:
         error.subject = caller.subject
+        plugin("share_words").tell(self._resources, request, error)
         if isinstance(error, Forbidden) and request.action != Action.READ:
             needed = error.needed.rpartition(":")[2] or request.action
             self._audit.best_effort(self._entry(request, caller, needed, "denied", error.code))

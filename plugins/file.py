@@ -671,6 +671,12 @@ def _put_back(source: str, place: str, aside: str) -> None:
         os.rename(place, source)
 
 
+def _names_in(provider: FileProvider, path: str) -> Iterator[str]:
+    """The names in a folder, in no order and without a look at what they are; none if it cannot be read."""
+    with suppress(OSError, BadRequest), os.scandir(provider._place(path)) as found:
+        yield from (one.name for one in found)
+
+
 class FileProvider(FolderRecords, Blobs):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
@@ -680,6 +686,7 @@ class FileProvider(FolderRecords, Blobs):
 
     kind = "file"
     keeps_folders = keeps_times = serves_places = True
+    names_in = _names_in
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:

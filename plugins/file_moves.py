@@ -111,7 +111,7 @@ def copied(source: Blobs, target: Blobs, blob: Blob, one: Carried) -> Blob:
 
 # ==== 2. ASKED ===================================================================================================
 # What is asked for, and whether all of it may be done, entry by entry, before anything is.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES CARRIED plugin:file_kinds plugin:file_trees
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES CARRIED plugin:file_kinds plugin:file_trees plugin:uploads
 # defines: Wish
 
 
@@ -205,8 +205,9 @@ def _check_readable(wish: Wish, inner: str = "") -> None:
 def _present(wish: Wish, path: str, address: str) -> Blob | None:
     """What a file replaces at a path of the target's provider. Raises Exists or Forbidden if it may not."""
     present = None if wish.clears else wish.target.blobs.stat(path)
-    if present is None and not wish.clears and wish.target.share.is_folder(path):
-        raise Conflict(f"{address} is a folder, which no file replaces")
+    if present is None and not wish.clears and app.plugin("uploads").has_folder(wish.target.share, path):
+        refusal = Conflict if wish.overwrite else Exists
+        raise refusal(f"{address} is a folder, which no file replaces")
     if present and not wish.overwrite:
         raise Exists(f"{address} exists")
     wish.scope.caller.require(Action.UPDATE if present else Action.CREATE, address)
@@ -315,7 +316,7 @@ def _of_folder(wish: Wish) -> Plan:
     target, address = wish.target, wish.target.address()
     _check_etag(wish.request.conditions, None)
     if not wish.clears:
-        _check_no_file(target)
+        _check_no_file(target, refusal=Conflict if wish.overwrite else Exists)
     is_there = not wish.clears and target.share.is_folder(target.path)
     if is_there and not (wish.overwrite or wish.scope.again):
         detail = 'exists: with "overwrite": true its files are replaced by those of the same names'
@@ -338,10 +339,10 @@ def _of_folder(wish: Wish) -> Plan:
     return Plan(respond=lambda blobs: _answer(target, Folder(target.path), not is_there, **tree.told()), steps=[act])
 
 
-def _check_no_file(target: Place, inner: str = "") -> None:
-    """Raises Conflict if a file is where a folder is to be."""
+def _check_no_file(target: Place, inner: str = "", refusal: type[Conflict] = Conflict) -> None:
+    """Raises Conflict, or a kind of it, if a file is where a folder is to be."""
     if target.blobs.stat(f"{target.path}/{inner}" if inner else target.path):
-        raise Conflict(f"{target.address(inner)} is a file, which no folder replaces")
+        raise refusal(f"{target.address(inner)} is a file, which no folder replaces")
 
 
 def _lacks_files(place: Place, tree: Tree) -> bool:

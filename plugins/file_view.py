@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from functools import partial
 from itertools import islice
@@ -27,8 +27,6 @@ from app import (
     Request,
     Response,
     Scope,
-    compose,
-    fold_case,
     no_params,
     plan_of,
     plugin,
@@ -199,11 +197,10 @@ def _least(exchange: Exchange, folder: Sequence[str]) -> int:
 
 # ==== 4. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES PROVIDERS KINDS TEXTS MARKDOWN plugin:file_pages plugin:media_types
-#       plugin:pages plugin:share_folders
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_lists plugin:file_pages
+#       plugin:media_types plugin:pages plugin:share_folders
 # defines: read
 
-_MOST_SEEN = 5000  # entries of a folder among which the files before and after are looked for
 _POLICY = PAGE_POLICY.replace("connect-src", "media-src 'self'; frame-src 'self'; connect-src")
 _SNIFFED_BYTES = 1 << 20  # a file of unknown kind that is no larger may be text
 
@@ -300,34 +297,24 @@ def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
 
 def _neighbours(one: _One, caller: Caller, state: Mapping[str, str]) -> tuple[str, str]:
     """The names of the files before and after one, in the order that its folder was listed in; "" for none, and where
-    there are no lists, or the folder is too large."""
-    path = one.blob.path
-    if not one.share.blobs.lists:
+    there are no lists, or they were found by a search."""
+    blobs, path, lists = one.share.blobs, one.blob.path, plugin("file_lists")
+    if not blobs.lists or state.get("_q"):
         return "", ""
-    found = list(islice(one.share.blobs.scan(path.rpartition("/")[0], deep=False), _MOST_SEEN + 1))
-    if len(found) > _MOST_SEEN or state.get("_q"):
-        return "", ""
-    files = sorted((each for each in found if isinstance(each, Blob)), key=lambda each: _place(each, state.get("_sort", "")))
-    if state.get("_sort") == "-name":
-        files.reverse()
+    entries = lists.sortable(blobs, path.rpartition("/")[0])
+    if entries is None:  # so the list is in path order, too
+        return _first(one, caller, lists.files_before(blobs, path)), _first(one, caller, lists.files_after(blobs, path))
+    files = [each for each in lists.in_order(entries, state.get("_sort") or "name")[0] if isinstance(each, Blob)]
     at = next((number for number, each in enumerate(files) if each.path == path), -1)
     if at < 0:
         return "", ""
-
-    def first(others: Sequence[Blob]) -> str:
-        seen = (each for each in others if caller.may(Action.READ, str(one.share.entry(each)["address"])))
-        return next((each.path.rpartition("/")[2] for each in seen), "")
-
-    return first(files[:at][::-1]), first(files[at + 1 :])
+    return _first(one, caller, files[:at][::-1]), _first(one, caller, files[at + 1 :])
 
 
-def _place(blob: Blob, sort: str) -> tuple[Any, ...]:
-    """Where a file stands in a list: numbers in names are compared as numbers."""
-    name = blob.path.rpartition("/")[2]
-    amount = {"size_bytes": blob.size_bytes, "modified_at": blob.modified_at}.get(sort.removeprefix("-"), 0)
-    parts = re.split(r"([0-9]{1,18})", fold_case(compose(name)))
-    named = tuple(int(part) if at % 2 else part for at, part in enumerate(parts))
-    return -amount if sort.startswith("-") else amount, named, name
+def _first(one: _One, caller: Caller, others: Iterable[Blob]) -> str:
+    """The name of the first one that the caller may read; "" if there is none."""
+    seen = (each for each in others if caller.may(Action.READ, str(one.share.entry(each)["address"])))
+    return next((each.path.rpartition("/")[2] for each in seen), "")
 
 
 # ==== 5. README ==================================================================================================

@@ -909,6 +909,11 @@ class ServiceBlobs(Blobs):
             return unquote(place) == unquote(self.service.root + self._path(path, "/"))
         return self.service.options["listing"] == "satchel" and answer.status == 200 and not answer.header("etag")
 
+    def seems_folder(self, path: str) -> bool:
+        """Whether the service says so; some cannot tell."""
+        with closing(self.service.ask(f"looking at {path}", "HEAD", self._path(path))) as answer:
+            return self._is_folder_answer(path, answer)
+
     def is_folder(self, path: str) -> bool:
         self._need_listing()
         return not path or next(iter(self.scan(path)), None) is not None
@@ -1025,8 +1030,7 @@ class ServiceBlobs(Blobs):
         for above in ("/".join(parts[:n]) for n in range(1, len(parts))):
             if self.stat(above):
                 return Conflict(f"a part of {path} is a file and no folder")
-        with closing(self.service.ask(f"looking at {path}", "HEAD", self._path(path))) as answer:
-            return Conflict(f"{path} is a folder") if self._is_folder_answer(path, answer) else None
+        return Conflict(f"{path} is a folder") if self.seems_folder(path) else None
 
     def remove(self, path: str, *, if_match: str | None = None) -> None:
         with self.service.alone(f"file {path}", unless=self._checked_there):

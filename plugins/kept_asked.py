@@ -28,7 +28,6 @@ from app import (
     NotFound,
     Plan,
     Publish,
-    Reader,
     Request,
     Response,
     Scope,
@@ -163,11 +162,7 @@ def _version(share: Files, request: Request, path: str, parts: Sequence[str]) ->
     if blob is None:
         raise NotFound(f"the version {one.id} is gone")
     blob = blob._replace(modified_at=one.modified_at)
-    return plan_of(Response(content=Content(blob, parts[-1], partial(_reader, share, blob)), etag=blob.etag))
-
-
-def _reader(share: Files, blob: Blob, start: int, length: int | None) -> Reader:
-    return share.blobs.read(blob.path, start, length, if_match=blob.etag)
+    return plan_of(Response(content=Content(blob, parts[-1], partial(share.reader, blob)), etag=blob.etag))
 
 
 # ==== 2. DONE ====================================================================================================
@@ -205,11 +200,12 @@ def restored(share: Files, request: Request, scope: Scope) -> Plan:
     parts = _target(share, sent["to"]) if "to" in sent else tuple(inner_of(share, one).split("/"))
     address, path = str(file_trees.address_of(share.name, parts)), share.place(check_path(parts, is_there="to" not in sent))
     present = share.blobs.stat(path)
-    if present is None and share.is_folder(path):
-        raise Conflict(f"{address} is a folder, which no file replaces")
     overwrite = sent.get("overwrite", False)
     if not (present and overwrite):
         scope.caller.require(Action.CREATE, address)
+    if present is None and share.is_folder(path):
+        refusal = Conflict if overwrite else Exists
+        raise refusal(f"{address} is a folder, which no file replaces")
     if present and not overwrite:
         raise Exists(f'{address} exists: send "overwrite": true, or another place as "to"')
     if present:

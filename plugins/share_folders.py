@@ -162,7 +162,7 @@ class Box(FolderUpload):
         """Why a file was not stored, without where that would have been."""
         refused = super()._refused(name, request, error)
         for end in range(len(request.path), len(self._folder), -1):
-            place = self._share.place("/".join(request.path[:end]))
+            place = "/".join(request.path[:end])
             error.message = error.message.replace(place, "/".join(request.path[len(self._folder) : end]))
         refused.error.message = refused.error.message.replace(self._address, "")
         return refused

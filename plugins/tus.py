@@ -180,16 +180,17 @@ class Upload:
         *folders, name = self.value["path"]
         for number in range(1, 101 if self.value["keep_both"] else 2):
             inner = "/".join([*folders, uploads.numbered(name, number)])
-            blob = self.share.blobs.stat(self.share.place(inner))
-            if blob is None:
+            place = self.share.place(inner)
+            blob = self.share.blobs.stat(place)
+            if blob is None and not uploads.has_folder(self.share, place):
                 break
-            if blob.size_bytes == self.size_bytes and self.value["sha256"] in ("", self._digest(blob)):
+            if blob and blob.size_bytes == self.size_bytes and self.value["sha256"] in ("", self._digest(blob)):
                 return f"{self.value['resource']}/{quote(inner)}"
         return ""
 
     def _digest(self, blob: app.Blob) -> str:
         digest = hashlib.sha256()
-        with closing(self.share.blobs.read(blob.path, if_match=blob.etag)) as chunks:
+        with closing(self.share.reader(blob)) as chunks:
             for chunk in chunks:
                 digest.update(chunk)
         return digest.hexdigest()
@@ -448,10 +449,13 @@ def _check_new(share: Files, caller: Caller, request: Request, value: Value) -> 
     if room is not None and value["size_bytes"] > room:
         raise quota.refusal(share, quota.usage(share), value["size_bytes"])
     blob = share.blobs.stat(place)
-    if blob and not value["keep_both"]:
-        if not value["replace"]:
-            raise Exists(f"{request.address} exists")
-        caller.require(Action.UPDATE, request.address)
+    if value["keep_both"] or not (blob or uploads.has_folder(share, place)):
+        return
+    if not value["replace"]:
+        raise Exists(f"{request.address} exists")
+    if not blob:
+        raise Conflict(f"{request.address} is a folder, which no file replaces")
+    caller.require(Action.UPDATE, request.address)
 
 
 def created(exchange: Exchange, host: Host) -> Answer:

@@ -20,6 +20,7 @@ from app import (
     Conflict,
     Exchange,
     Exists,
+    Files,
     Forbidden,
     Host,
     Json,
@@ -48,8 +49,8 @@ else:
 # ==== 1. UPLOADS =================================================================================================
 # A file that is refused stops no other one. What became of each is the answer: 201, 207 where some were stored, or the
 # first error. plugins/pages.py answers people with a page of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:html_forms plugin:share plugin:tus
-# defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads store_beside numbered
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:html_forms plugin:share plugin:tus
+# defines: Route:uploads LOOSE_BYTES WANTED RefusedFile FolderUpload Uploads store_beside meets_folder has_folder numbered
 
 LOOSE_BYTES = 1 << 20  # of a multipart body that belong to no file
 WANTED = "a folder takes multipart/form-data; PUT one file at its own address"
@@ -251,6 +252,17 @@ def store_beside(host: Host, request: Request) -> Response:
             staged = staged or error.staged
             request = request._replace(staged=staged)
     raise Conflict(f"{request.address} and a hundred names like it exist")
+
+
+def meets_folder(share: Files, request: Request, path: str) -> bool:
+    """Whether a folder has the name of a file that may get another one, or wait until somebody says what is to be done."""
+    return bool(request.keeps or request.staged) and has_folder(share, path)
+
+
+def has_folder(share: Files, path: str) -> bool:
+    """The same as Files.is_folder(), and of a provider that cannot list whatever it can tell."""
+    tell = getattr(share.blobs, "seems_folder", None)
+    return share.is_folder(path) or bool(tell and not share.blobs.lists and tell(path))
 
 
 def numbered(name: str, number: int) -> str:

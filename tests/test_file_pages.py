@@ -178,6 +178,23 @@ def test_more_entries_than_are_sorted_come_in_path_order_and_it_says_so(
     reply = ann.site.get(f"{share}/?_sort=name", ann.token).json
     assert reply["items"][0]["name"] == "B9.txt"
     assert "order of their paths" in reply["note"]
+    first = ann.site.get(f"{share}/?_sort=name&_size=2", ann.token).json
+    assert [one["name"] for one in first["items"]] == ["B9.txt", "a.txt"]
+    second = ann.site.get(f"{share}/?_sort=name&_size=2&_next={first['next']}", ann.token).json
+    assert [one["name"] for one in second["items"]] == ["b10.txt", "other"]
+
+
+def test_a_page_looks_at_no_entry_that_it_does_not_show_where_there_are_too_many_to_sort(
+    ann: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blobs = ann.site.app.resources["files/docs"].blobs
+    for number in range(30):
+        ann.site.put(f"/files/docs/many/{number:02}.txt", b"x", ann.token)
+    monkeypatch.setattr(app.plugin("file_lists"), "MOST_SORTED", 20)
+    looks, look = [], blobs._look
+    monkeypatch.setattr(blobs, "_look", lambda path: looks.append(path) or look(path))
+    assert ann.rows("/files/docs/many/?_size=5") == [f"{number:02}.txt" for number in range(5)]
+    assert len([one for one in looks if re.search(r"/\d\d\.txt$", one)]) == 6
 
 
 # ---- what a reader is offered

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import pytest
 from http_client import PAGE, Reply, Site
@@ -159,6 +159,28 @@ def test_buttons_are_there_for_who_may_press_them(site: Site, root: str) -> None
     reader = shown(site, site.token("files/docs:read"), target).text
     assert "_do=delete" not in reader
     assert site.get(f"{target}?_view=1", site.token("files/docs:create"), **PAGE).status in (400, 403)
+
+
+def test_where_there_are_too_many_to_sort_they_come_in_path_order(
+    site: Site, share: str, root: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lists = app.plugin("file_lists")
+    monkeypatch.setattr(lists, "MOST_SORTED", 20)
+    monkeypatch.setattr(lists, "_PROBED", 16)
+    others = ["a", "b.tar.gz", "part 00", "part 010-x.txt", "z.txt", "ü.txt", "part 02"]
+    names = others + [f"part {n:03}.txt" for n in range(35)]
+    names = sorted(names, key=str.encode)
+    for name in (*names, "part 011/inside", "y/inside"):
+        put(site, root, name, b"x", share)
+    found = [
+        re.findall(r'href="([^"?]+)[^"]*" rel="(prev|next)"', shown(site, root, f"{share}/{quote(x)}").text) for x in names
+    ]
+    steps = [{rel: unquote(href.rpartition("/")[2]) for href, rel in one} for one in found]
+    wanted = [
+        ({"prev": names[at - 1]} if at else {}) | ({"next": names[at + 1]} if at + 1 < len(names) else {})
+        for at in range(len(names))
+    ]
+    assert steps == wanted
 
 
 def test_programs_get_facts_and_files_as_before(site: Site, root: str) -> None:

@@ -6,6 +6,7 @@ line in PROVIDERS; one whose records are not atomic brings a second provider for
 
 from __future__ import annotations
 
+import base64
 import functools
 import hashlib
 import io
@@ -298,6 +299,49 @@ def test_files_are_made_read_replaced_and_deleted(build: Any) -> None:
     for gone in (lambda: site.read(address), lambda: site.delete(address)):
         with pytest.raises(NotFound):
             gone()
+
+
+def keep_both(web: Any, root: str, name: str) -> list[str]:
+    """Where what tus, multipart data and a box of a link send under a name is kept, if both are to be kept."""
+    said = ",".join(
+        f"{key} {base64.b64encode(text.encode()).decode()}" for key, text in (("filename", name), ("keep_both", "1"))
+    )
+    sent = {"Tus-Resumable": "1.0.0", "Upload-Length": "1", "Upload-Metadata": said}
+    sent |= {"Content-Type": "application/offset+octet-stream"}
+    statuses = [web.ask("POST", "/files/docs/", b"t", sent, root).status]
+    parts = (("_keep_both", None, "1"), ("file", name, b"m"))
+    statuses += [web.upload("/files/docs/", *parts, token=root).status]
+    link = {"link": {"action": "create", "expires": "7d"}}
+    url = web.send("/files/docs/", link, root, Sec_Fetch_Site="same-origin").json["url"]
+    box = web.upload(urlsplit(url).path, ("file", name, b"b"))
+    assert (statuses, box.status) == ([201, 201], 201), box.text
+    return [item["name"] for item in box.json["items"]]
+
+
+def test_a_name_that_a_folder_has_gets_a_number_and_no_answer_says_where_a_share_lies(build: Any) -> None:
+    site = build(FILES.replace("docs/", "far/down/"), Blobs)
+    if site is None:
+        return
+    web, root = http_client.of_app(site.app), site.root.removeprefix("Bearer ")
+    lists = main(site).lists
+    for name in ("plan.txt/a", "free.txt", "dir/b"):
+        site.put(f"files/docs/{name}", body=b"x")
+    assert keep_both(web, root, "plan.txt") == ["plan (4).txt"]
+    assert [site.bytes(f"files/docs/plan ({n}).txt") for n in (2, 3, 4)] == [b"t", b"m", b"b"]
+    dav = {"Authorization": site.root, "Destination": "/dav/docs/dir"}
+    replies = [
+        web.put("/files/docs/plan.txt", b"y", root), web.put("/files/docs/free.txt/x", b"y", root),
+        web.upload("/files/docs/", ("file", "plan.txt", b"y"), token=root),
+        web.send("/files/docs/free.txt", {"move": "files/docs/plan.txt"}, root),
+        web.send("/files/docs/free.txt", {"copy": "files/docs/free.txt/in"}, root),
+        web.ask("PUT", "/dav/docs/plan.txt", b"y", {"Authorization": site.root}),
+        web.ask("PUT", "/dav/docs/free.txt/x", b"y", {"Authorization": site.root}),
+        web.ask("COPY", "/dav/docs/free.txt", b"", dav | {"Overwrite": "F"}),
+    ]  # fmt: skip
+    assert [reply.status for reply in replies[:-1] if reply.status not in (405, 409)] == []
+    assert replies[-1].status in ((412,) if lists else (409, 412))
+    assert [reply.text for reply in replies if "far/" in reply.text or "down/" in reply.text] == []
+    assert "plan.txt is a folder" in replies[0].json["detail"]
 
 
 def test_files_are_listed_in_pages(build: Any) -> None:
