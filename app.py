@@ -8426,7 +8426,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
-_AT_WORK_S = 60  # between intent and outcome; a request that takes longer counts as dead
+_AT_WORK_S = 60  # a request that has not said for so long that it is at work counts as dead
 _PING_S = 10.0  # a provider that has not answered by then counts as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
@@ -8522,6 +8522,12 @@ class Replay:
     def begin(self, plan: Plan) -> list[Write]:
         """What says that the request is at work."""
         return self._write(plan, None)
+
+    def prolong(self) -> None:
+        """Says once more that the request is at work."""
+        stored = cast(Record, self.stored)
+        value = storable({**stored.value, "at": self._clock()})
+        [self.stored] = self._store.commit([Update("_requests", self._key, value, stored.version)])
 
     def finish(self, plan: Plan, response: Response) -> list[Write]:
         """What remembers the answer."""
@@ -9042,9 +9048,10 @@ class Flow:
                 replay.stored = done[1]
             try:
                 guard()
-                blobs = [self._step(step, published) for step in plan.steps]
-                for change in plan.changes:
-                    cast(Records, records).commit([change.write])
+                with plugin("at_work").said(replay):
+                    blobs = [self._step(step, published) for step in plan.steps]
+                    for change in plan.changes:
+                        cast(Records, records).commit([change.write])
             except BaseException as error:
                 failed = {"outcome": "failed", "code": getattr(error, "code", AppError.code)}
                 self._audit.best_effort(entry | {"at": rfc3339(self._clock())} | failed, *replay.forget())

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +22,7 @@ from app import (
     Invalid,
     NotFound,
     PreconditionFailed,
+    Query,
     TooLarge,
     Unsupported,
     UnsupportedMedia,
@@ -271,6 +275,42 @@ def test_a_repeat_has_one_effect(site: Site) -> None:
         first, again = (site.create(address, data, idempotency_key=str(data)) for _ in range(2))
         assert (first.replayed, again.replayed) == (False, True)
         assert (again.location, again.created) == (first.location, True)
+
+
+def test_a_repeat_waits_for_a_first_try_that_takes_longer_than_a_minute(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Time()
+    site = Site(tmp_path, PROVIDERS["sql"](tmp_path) + SHARES, clock=clock)
+    fill(site, "files/docs/a")
+    monkeypatch.setattr(app.plugin("at_work"), "_EVERY_S", 0.01)
+    blobs, goes_on, copies = site.app.resources["files/docs"].blobs, threading.Event(), []
+    copy = blobs.copy
+
+    def slow(source: str, target: str) -> Any:
+        copies.append(target)
+        assert goes_on.wait(30)
+        return copy(source, target)
+
+    monkeypatch.setattr(blobs, "copy", slow)
+    asked = partial(site.create, "files/docs/a", {"copy": "files/docs/b"}, idempotency_key="k")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(asked)
+        for _ in range(3):
+            wait_for(lambda: copies, "the first try to be at work")
+            clock.now += 59
+            [row] = wait_for(
+                lambda: [one for one in site.app.state.walk(Query("_requests")) if one.value["at"] == clock.now],
+                "a sign of life",
+            )
+            assert row.value["answer"] is None
+        with pytest.raises(Busy):
+            asked()
+        goes_on.set()
+        assert first.result(30).created
+    assert copies == ["docs/b"]
+    assert asked().replayed
+    site.close()
 
 
 def winners(answers: list[Any]) -> int:
