@@ -8426,7 +8426,7 @@ _STATE_TABLES: Mapping[str, tuple[str, ...]] = {
 }  # fmt: skip
 _REMEMBERED = ("data", "created", "location", "etag", "name")  # of a Response
 _KEY_USED = "this idempotency key was used before for another request; take a new one"
-_AT_WORK_S = 60  # a request that has not said for so long that it is at work counts as dead
+_AT_WORK_S = 60  # a request at work that is silent for so long counts as dead
 _PING_S = 10.0  # a provider that has not answered by then counts as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
 _Answer = TypeVar("_Answer")
@@ -8525,9 +8525,9 @@ class Replay:
 
     def prolong(self) -> None:
         """Says once more that the request is at work."""
-        stored = cast(Record, self.stored)
-        value = storable({**stored.value, "at": self._clock()})
-        [self.stored] = self._store.commit([Update("_requests", self._key, value, stored.version)])
+        old = cast(Record, self.stored)
+        value = storable(old.value | {"at": self._clock()})
+        [self.stored] = self._store.commit([Update("_requests", self._key, value, old.version)])
 
     def finish(self, plan: Plan, response: Response) -> list[Write]:
         """What remembers the answer."""

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sites import Site
+from conftest import wait_for
+from sites import Site, Time
 from test_matrix import PROVIDERS, assemble, race
 
+import app
 from app import (
     AppError,
     BadRequest,
+    Busy,
     Conflict,
     Forbidden,
     Invalid,
