@@ -140,6 +140,15 @@ def _stopped_backends() -> Iterator[None]:
     backends.stop_all()
 
 
+@pytest.fixture(scope="session")
+def idle_browsers() -> Iterator[dict[bool, list[Any]]]:
+    """Browsers that a test has done with, by whether they run scripts: to start one takes longer than many a test."""
+    idle: dict[bool, list[Any]] = {True: [], False: []}
+    yield idle
+    for one in [*idle[True], *idle[False]]:
+        one.quit()
+
+
 # ---- the built program ----
 
 

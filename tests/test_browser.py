@@ -141,31 +141,53 @@ def gone(element: WebElement) -> bool:
     return False
 
 
+def started(scripts: bool) -> webdriver.Chrome:
+    """A browser with a profile of its own."""
+    options = webdriver.ChromeOptions()
+    options.binary_location = backends.program("chromium")
+    for switch in (*SWITCHES, f"--user-data-dir={backends.folder()}"):
+        options.add_argument(switch)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    options.add_experimental_option("prefs", {"profile.managed_default_content_settings.javascript": 1 if scripts else 2})
+    return webdriver.Chrome(options=options, service=Service(backends.program("chromedriver", "chromium-driver")))
+
+
+def as_new(driver: webdriver.Chrome, base_url: str) -> None:
+    """Make a browser forget the site: its tabs with what was set for them, cookies, storage, cache and console."""
+    driver.switch_to.new_window("tab")
+    fresh = driver.current_window_handle
+    for one in driver.window_handles:
+        if one != fresh:
+            driver.switch_to.window(one)
+            driver.close()
+    driver.switch_to.window(fresh)
+    for command in ("Network.clearBrowserCookies", "Network.clearBrowserCache"):
+        driver.execute_cdp_cmd(command, {})
+    driver.execute_cdp_cmd("Storage.clearDataForOrigin", {"origin": base_url, "storageTypes": "all"})
+    driver.get_log("browser")
+
+
 @pytest.fixture
-def browse(tmp_path: Path) -> Iterator[Callable[..., Person]]:
-    """`browse(base_url, scripts=…)` opens a browser of its own."""
-    programs = [backends.program("chromium"), backends.program("chromedriver", "chromium-driver")]
-    opened: list[webdriver.Chrome] = []
+def browse(idle_browsers: dict[bool, list[webdriver.Chrome]]) -> Iterator[Callable[..., Person]]:
+    """`browse(base_url, scripts=…)` opens a browser of its own, or one that has forgotten what it was used for."""
+    opened: list[tuple[bool, Person]] = []
 
     def open_browser(base_url: str, *, scripts: bool = True) -> Person:
-        options = webdriver.ChromeOptions()
-        options.binary_location = programs[0]
-        for switch in (*SWITCHES, f"--user-data-dir={tmp_path / f'profile{len(opened)}'}"):
-            options.add_argument(switch)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        options.add_experimental_option(
-            "prefs", {"profile.managed_default_content_settings.javascript": 1 if scripts else 2}
-        )
-        driver = webdriver.Chrome(options=options, service=Service(programs[1]))
-        opened.append(driver)
+        driver = idle_browsers[scripts].pop() if idle_browsers[scripts] else started(scripts)
+        opened.append((scripts, Person(driver, base_url)))
         driver.set_page_load_timeout(PATIENCE_S)
         if not scripts:
             driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
-        return Person(driver, base_url)
+        return opened[-1][1]
 
     yield open_browser
-    for driver in opened:
-        driver.quit()
+    for scripts, person in opened:
+        try:
+            as_new(person.driver, person.base_url)
+        except WebDriverException:  # of one that a test left in the middle of something
+            person.driver.quit()
+        else:
+            idle_browsers[scripts].append(person.driver)
 
 
 # ---- by hand ----
