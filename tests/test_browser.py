@@ -747,7 +747,7 @@ def upload_long_names(person: Person, tmp_path: Path) -> None:
 
 
 def look_at(person: Person, name: str, path: str, shots: Path, wrong: list[str]) -> None:
-    """Look at the page (path "": the one that is open) in four ways; what is amiss goes to `wrong`."""
+    """Look at the page (path "": what is open) in four ways. What is amiss goes to `wrong`, and a picture to `shots`."""
     if path:
         person.go(path)
     for width in (360, 1280):
@@ -756,8 +756,11 @@ def look_at(person: Person, name: str, path: str, shots: Path, wrong: list[str])
         for scheme in ("light", "dark"):
             media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
             person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+            before = len(wrong)
             judge(person, f"{name} at {width} px, {scheme}", width, wrong)
-            (shots / f"{name} {width} {scheme}.png".replace(" ", "-")).write_bytes(person.driver.get_screenshot_as_png())
+            if len(wrong) > before:
+                shot = shots / f"{name} {width} {scheme}.png".replace(" ", "-")
+                shot.write_bytes(person.driver.get_screenshot_as_png())
     person.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
     person.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
 

@@ -1078,13 +1078,6 @@ def test_a_server_after_a_killed_one_starts(shell: Shell, serve: Any) -> None:
     assert server.stop()[2] == 0
 
 
-def test_a_taken_address_is_exit_code_7_and_named(shell: Shell) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        _, err = shell.run("server", "--bind", f"127.0.0.1:{port}", code=7)
-    assert str(port) in err
-
-
 def before_the_fork(folder: Path, what: str) -> list[str]:
     """The words that an expression has before a server forks its workers."""
     code = (

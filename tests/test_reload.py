@@ -384,7 +384,6 @@ RUN = "def run(self):\n    {}\napp.HttpRunner.run = run\n"
         ("raise app.Unavailable('the disk is away')", 7, "exit code 7): the disk is away"),
         ("import os; os._exit(0)", 1, "exit code 0)"),
         ("import os; os._exit(9)", 7, "exit code 9)"),
-        ("raise SystemExit", 1, "exit code 0)"),
         ("import os; os.kill(os.getpid(), 9)", 1, "SIGKILL)"),
     ],
 )

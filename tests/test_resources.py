@@ -540,8 +540,14 @@ def test_the_faults_of_one_request_are_bounded(site: Site) -> None:
     assert time.thread_time() - began < 2
 
 
-@pytest.mark.parametrize("address", ["forms/long/records", "forms/long/records?_sort=-b", "admin/audit"])
-@pytest.mark.parametrize("written", [app.CsvFormat, app.NdjsonFormat])
+@pytest.mark.parametrize(
+    ("address", "written"),
+    [
+        ("forms/long/records", app.CsvFormat),
+        ("forms/long/records?_sort=-b", app.NdjsonFormat),
+        ("admin/audit", app.CsvFormat),
+    ],
+)
 def test_an_export_holds_a_few_rows_at_a_time(site: Site, address: str, written: Any) -> None:
     records = site.app.providers["main"]
     for n in range(40):
