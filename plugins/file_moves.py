@@ -265,9 +265,12 @@ def _follow(wish: Wish, one: Carried) -> None:
 
 
 def _check_etag(conditions: Conditions, etag: str | None) -> None:
-    """Raises PreconditionFailed if the source is not what If-Match names; None is that of a folder."""
+    """Raises PreconditionFailed if the source is not what If-Match names, or is what If-None-Match names; None is the etag
+    of a folder."""
     if conditions.if_match and not conditions.name(conditions.if_match, etag):
         raise PreconditionFailed("it is no longer what If-Match names: get it again")
+    if conditions.name(conditions.if_none_match, etag):
+        raise PreconditionFailed("it is what If-None-Match names")
 
 
 def _is_same(wish: Wish, blob: Blob) -> bool:

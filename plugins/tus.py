@@ -398,18 +398,19 @@ def _metadata(exchange: Exchange) -> dict[str, str]:
 
 
 def _modified_at(metadata: Mapping[str, str]) -> float | None:
-    """When the file was changed last: Unix seconds, milliseconds as browsers count them, or an RFC 3339 text."""
+    """When the file was changed last: Unix seconds, milliseconds as browsers count them, or an RFC 3339 text. A time before
+    1970, which browsers send of scans and old archives, counts as 1970."""
     text = next((metadata[name] for name in _TIMES if metadata.get(name)), "")
     if not text:
         return None
     try:
-        at = float(text) if re.fullmatch(r"[0-9]+(\.[0-9]*)?", text) else datetime.fromisoformat(text).timestamp()
+        at = float(text) if re.fullmatch(r"-?[0-9]+(\.[0-9]*)?", text) else datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         raise BadRequest(f"{text[:50]!r} is no time: send Unix seconds") from None
     at = at / 1000 if at > 1e11 else at
-    if not 0 <= at <= _MOST_S:
+    if at > _MOST_S:
         raise BadRequest(f"{text[:50]!r} is no time of a file: send Unix seconds")
-    return at
+    return max(0.0, at)
 
 
 def _number(exchange: Exchange, name: str) -> int:
@@ -563,6 +564,8 @@ def _patched(exchange: Exchange, upload: Upload) -> Answer:
     at, checksum = _number(exchange, "Upload-Offset"), _checksum(exchange)
     if at != upload.offset and not (upload.value["complete"] and at == upload.size_bytes):
         raise Conflict(f"the upload goes on at {upload.offset:,} and not at {at:,}: ask for its offset with HEAD")
+    if upload.is_done and exchange.body.size_bytes:
+        raise TooLarge(f"no byte is missing, and {exchange.body.size_bytes:,} were sent")
     if not upload.is_done:
         upload.hold(FINISH_S if upload.value["complete"] else HOLD_S)
         _receive(exchange, upload, checksum)

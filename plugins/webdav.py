@@ -56,7 +56,7 @@ else:
 # ==== 1. CALLS ===================================================================================================
 # A request as the methods see it: who asks, for which place, and what is there. Everything that is read or written goes
 # through the same requests as at every other door.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:dav_conditions plugin:locks
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY DOOR plugin:dav_conditions plugin:locks
 # defines: Place Node Call Unmet
 
 _ROOT = "dav"
@@ -100,6 +100,8 @@ class Call:
         exchange.subject = self.caller.subject
         try:
             self.place, self.is_slashed = self.place_of(exchange.inner)
+            if self.resource(self.place) in site.resources:
+                self.stored(self.place)
         except BadRequest as error:  # the Finder asks for ._. of each folder
             if exchange.method not in ("GET", "HEAD", "PROPFIND") or not self.caller.subject:
                 raise
@@ -215,7 +217,7 @@ class Call:
         return found
 
     def check_conditions(self) -> None:
-        """Raises PreconditionFailed unless the header If holds."""
+        """Raises PreconditionFailed unless the header If holds, and of what changes something, If-Match and If-None-Match."""
 
         def state_of(tag: str) -> Any:
             try:
@@ -230,6 +232,15 @@ class Call:
 
         if not dav_conditions.holds(self.conditions, state_of):
             raise PreconditionFailed("no list of conditions in the header If holds")
+        wanted = app.Conditions() if self.exchange.method in _SAFE else self.exchange.conditions()
+        if not (wanted.if_match or wanted.if_none_match) or not self.place.share:
+            return
+        node = self.node(self.place)
+        etag = node and (node.etag or "")  # "" is that of a folder, which no list names but "*"
+        if wanted.if_match and not wanted.name(wanted.if_match, etag):
+            raise PreconditionFailed("it is no longer what If-Match names: get it again")
+        if wanted.name(wanted.if_none_match, etag):
+            raise PreconditionFailed("it is what If-None-Match names, or exists already")
 
     def depth(self, default: str, known: Sequence[str]) -> str:
         """The header Depth. Raises BadRequest for one that the method does not know."""
@@ -634,7 +645,9 @@ def carry(call: Call) -> Answer:
         _copied_alone(call, target)
     else:
         with plugin("file_moves").clearing() if is_cleared else nullcontext():
-            call.ask(Action.CREATE, node.place, data={verb: call.address(target), "overwrite": present is not None})
+            data = {verb: call.address(target), "overwrite": present is not None}
+            named = app.Conditions() if node.is_folder else call.exchange.conditions()
+            call.ask(Action.CREATE, node.place, data=data, conditions=named)
     return _done([("Location", call.href(target, is_folder=node.is_folder))], is_new=present is None)
 
 

@@ -300,6 +300,14 @@ def test_each_upload_is_in_the_audit_trail_once(site: Site, client: Client) -> N
     assert len(items) == 2
 
 
+def test_a_file_from_before_1970_goes_up_and_nothing_is_added_behind_its_end(site: Site, client: Client) -> None:
+    for time in ("-2082844800000", "1965-03-01T00:00:00Z"):
+        place = client.begun(2, f"{time[:4]}.tif", mtime=time)
+        assert client.send(place, 0, b"ab").status == 204
+        assert site.get(f"/files/docs/{time[:4]}.tif", client.token)["Last-Modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
+        assert (client.send(place, 2, b"c").status, client.send(place, 2, b"").status) == (413, 204)
+
+
 def test_whoever_is_signed_in_finds_the_uploads_that_can_go_on(site: Site, client: Client) -> None:
     place = client.begin(10, "deep/a.bin", b"01234", mtime="1700000000")["Location"]
     client.begin(5, "done", b"01234")

@@ -179,6 +179,15 @@ def test_a_file_and_a_folder_come_and_go(drive: Drive) -> None:
         ("PUT", "file", {"Content-Range": "bytes 0-0/1"}, b"x", 400),
         ("PUT", "file", {"If-Match": '"other"'}, b"x", 412),
         ("PUT", "file", {"If-None-Match": "*"}, b"x", 412),
+        ("DELETE", "folder", {"If-Match": '"other"'}, b"", 412),
+        ("DELETE", "folder", {"If-None-Match": "*"}, b"", 412),
+        ("MOVE", "file", {"If-Match": '"other"', "Destination": "/dav/SHARE/x"}, b"", 412),
+        ("MOVE", "folder", {"If-Match": '"other"', "Destination": "/dav/SHARE/x"}, b"", 412),
+        ("COPY", "file", {"If-None-Match": "*", "Destination": "/dav/SHARE/x"}, b"", 412),
+        ("LOCK", "file", {"If-Match": '"other"'}, LOCK_BODY.format(scope="shared").encode(), 412),
+        ("LOCK", "none", {"If-Match": "*"}, LOCK_BODY.format(scope="shared").encode(), 412),
+        ("PROPPATCH", "file", {"If-Match": '"other"'}, b"", 412),
+        ("MKCOL", "new", {"If-Match": "*"}, b"", 412),
         ("MKCOL", "new", {"Content-Type": "text/xml"}, b"<x/>", 415),
         ("MKCOL", "no/such", {}, b"", 409),
         ("MKCOL", "file", {}, b"", 405),
@@ -553,6 +562,9 @@ def test_a_time_that_is_sent_is_kept_or_refused(site: Site, staff: str, door: st
     reply = site.ask("PUT", door, b"x", {"X-OC-Mtime": "1500000000"}, staff)
     assert (reply.status, reply["X-OC-Mtime"]) == (201, "accepted")
     assert site.ask("GET", "/files/docs/a", None, {}, staff)["Last-Modified"] == "Fri, 14 Jul 2017 02:40:00 GMT"
+    before = site.ask("PUT", door, b"x", {"X-OC-Mtime": "-2082844800"}, staff)  # it is 1970 at the earliest
+    assert (before.status, before["X-OC-Mtime"]) == (204 if "/dav/" in door else 200, "")
+    assert site.ask("GET", "/files/docs/a", None, {}, staff)["Last-Modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
     for bad in ("yesterday", "1e9", "999999999999"):
         assert site.ask("PUT", door, b"x", {"X-OC-Mtime": bad}, staff).status == 400
 
