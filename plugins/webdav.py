@@ -217,7 +217,7 @@ class Call:
         return found
 
     def check_conditions(self) -> None:
-        """Raises PreconditionFailed unless the header If holds, and of what changes something, If-Match and If-None-Match."""
+        """Raises PreconditionFailed unless the header If holds, and If-Match and If-None-Match of what changes something."""
 
         def state_of(tag: str) -> Any:
             try:

@@ -301,10 +301,10 @@ def test_each_upload_is_in_the_audit_trail_once(site: Site, client: Client) -> N
 
 
 def test_a_file_from_before_1970_goes_up_and_nothing_is_added_behind_its_end(site: Site, client: Client) -> None:
-    for time in ("-2082844800000", "1965-03-01T00:00:00Z"):
-        place = client.begun(2, f"{time[:4]}.tif", mtime=time)
+    for then in ("-2082844800000", "1965-03-01T00:00:00Z"):
+        place = client.begun(2, f"{then[:4]}.tif", mtime=then)
         assert client.send(place, 0, b"ab").status == 204
-        assert site.get(f"/files/docs/{time[:4]}.tif", client.token)["Last-Modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
+        assert site.get(f"/files/docs/{then[:4]}.tif", client.token)["Last-Modified"] == "Thu, 01 Jan 1970 00:00:00 GMT"
         assert (client.send(place, 2, b"c").status, client.send(place, 2, b"").status) == (413, 204)
 
 
