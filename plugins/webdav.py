@@ -56,12 +56,13 @@ else:
 # ==== 1. CALLS ===================================================================================================
 # A request as the methods see it: who asks, for which place, and what is there. Everything that is read or written goes
 # through the same requests as at every other door.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY DOOR plugin:dav_conditions plugin:locks
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:dav_conditions plugin:locks
 # defines: Place Node Call Unmet
 
 _ROOT = "dav"
 _MOST_LISTED = 10_000  # places in an answer to Depth: infinity
 _LIST_SIZE = 1000
+_SAFE = ("GET", "HEAD", "PROPFIND")
 
 
 class Place(NamedTuple):
@@ -796,7 +797,6 @@ METHODS: Mapping[str, Callable[[Call], Answer]] = {
     "COPY": carry, "MOVE": carry, "LOCK": take_lock, "UNLOCK": end_lock,
 }  # fmt: skip
 _ALLOWED = ", ".join(("OPTIONS", *METHODS))
-_SAFE = ("GET", "HEAD", "PROPFIND")
 _CLASSES = [("DAV", "1, 2"), ("MS-Author-Via", "DAV")]
 _BASIC = ("WWW-Authenticate", 'Basic realm="satchel", charset="UTF-8"')
 _ALL = f"OPTIONS {' '.join(METHODS)}"
