@@ -2022,7 +2022,7 @@ class Queries(Provider):
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
     def sums(self, select: Select, measures: Sequence[Measure], by: str = "", most: int = 1) -> list[Sequence[Json]]:
-        """The measures of all these rows, or of those with each value of the column `by`, behind that: of `most` values."""
+        """The measures of all rows, or of those with each of `most` values of `by`, behind that value."""
         raise Unsupported(f"a {self.kind} provider cannot add up rows")
 
 
@@ -7017,7 +7017,7 @@ class View(Resource):
         return tuple(plugin("reading").dressed(known[name], one) for name, one in chosen.items())
 
     def seen_by(self, caller: Caller) -> View:
-        form = self.source.seen_by(caller) if isinstance(self.source, Form) else self.source
+        form = plugin("row_rules").of_view(self, caller) if isinstance(self.source, Form) else self.source
         return self if form is self.source else cast(View, plugin("row_rules").seen_view(self, form))
 
     def handle(self, request: Request, scope: Scope) -> Plan:

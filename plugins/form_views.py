@@ -21,6 +21,7 @@ from app import (
     Json,
     ListQuery,
     Measure,
+    Page,
     Query,
     Record,
     Request,
@@ -29,6 +30,7 @@ from app import (
     Value,
     View,
     ViewConfig,
+    encode_cursor,
     list_mark,
     nearest,
     paged,
@@ -40,14 +42,15 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import groups, joins, reading, tallies
+    from plugins import groups, joins, reading, row_rules, tallies
     from plugins.joins import Join
 else:
     groups, joins, reading, tallies = map(app.plugin, ("groups", "joins", "reading", "tallies"))
+    row_rules = app.plugin("row_rules")
 
 # ==== 1. JOINED ==================================================================================================
 # Records with columns of other forms beside their own.
-# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:groups plugin:joins plugin:reading
+# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:groups plugin:joins plugin:reading plugin:row_rules plugin:statements
 # defines: MOST_SORTED JoinedView
 
 MOST_SORTED = 10_000  # rows that are read to be ordered by a column of another form
@@ -58,6 +61,7 @@ class JoinedView(View):
 
     is_derived, is_grouped = True, False
     source: Form
+    by_place = False  # whether cursors of rows that are all here count them, and say nothing of their values
     found: dict[str, list[Record]] | None = None  # of what one request asked for: its groups, by what selects them
 
     def __init__(self, config: ViewConfig, source: Form, locale: Any) -> None:
@@ -101,8 +105,8 @@ class JoinedView(View):
         return found + [("order_by", name.removeprefix("-")) for name in config.order_by]
 
     def seen_by(self, caller: Caller) -> View:
-        made, form = copy(self), self.source.seen_by(caller)
-        made.found = {}
+        made, form = copy(self), row_rules.of_view(self, caller)
+        made.found, made.by_place = {}, row_rules.is_narrowed(caller)
         seen = {name: one.seen_by(caller) for name, one in self.joins.items() if one.field_name not in form.hidden}
         made.source, made.joins = form, {name: one for name, one in seen.items() if one}
         gone = self._gone(form, made.joins)
@@ -203,9 +207,12 @@ class JoinedView(View):
             table = Table(self.columns, watched(place, (shaped(one.value) for one in every)))
             table.added = self._added(query, every, every, [])
             return table
-        compiled = CompiledQuery(query)
-        selected, found = [one for one in records if compiled.selects(one)], compiled.first(records)
-        page, size = compiled.page(found), len(selected)
+        start = app.plugin("statements").offset_of(query.after) if self.by_place else 0
+        compiled = CompiledQuery(query._replace(after="", limit=query.limit + start) if self.by_place else query)
+        selected, found = [one for one in records if compiled.selects(one)], compiled.first(records)[start:]
+        page, size = CompiledQuery(compiled.query._replace(limit=query.limit)).page(found), len(selected)
+        if self.by_place and page.next:
+            page = Page(page.items, encode_cursor(start + len(page.items)))
         rows, count = [shaped(one.value) for one in page.items], size if asked.wants_count else None
         table = paged(self.columns, rows, page.next, place=place, count=count, size=lambda: size)
         table.added = self._added(query, selected, page.items, found[len(rows) :])

@@ -65,10 +65,11 @@ class Joined(NamedTuple):
 def _bare(store: Any) -> tuple[Any, tuple[tuple[str, str], ...]]:
     """The provider behind the store of a form, and what it is narrowed by as Joined.where is."""
     where: tuple[tuple[str, str], ...] = ()
-    while rule := getattr(store, "rule", None):  # of plugins/row_rules.py
-        field, subject = rule
-        where += ((field, f"t{subject}" if subject else "none"),)  # which is no key
-        store = store.whole
+    while whole := getattr(store, "whole", None):  # of plugins/row_rules.py
+        if hasattr(store, "rule"):
+            field, subject = store.rule
+            where += ((field, f"t{subject}" if subject else "none"),)  # which is no key
+        store = whole
     return store, where
 
 

@@ -9,7 +9,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from app import (
     RESERVED_FIELDS,
+    Action,
+    BadRequest,
     Caller,
+    CompiledQuery,
     Condition,
     Fault,
     Form,
@@ -25,6 +28,10 @@ from app import (
     Scope,
     Value,
     View,
+    check_text,
+    decode_cursor,
+    encode_cursor,
+    list_mark,
     member_pointer,
     nearest,
     plugin,
@@ -97,10 +104,69 @@ class OwnRows(wrapped.Wrapped):
         return self._records.walk(found) if found else iter(())
 
 
-# ==== 2. FORMS ===================================================================================================
+# ==== 2. CURSORS =================================================================================================
+# A cursor says where a page ends: the values of its last row in what the list is ordered by. A view may be ordered by what
+# its readers do not see. They get the id of that row instead, of which they can neither read a value nor try one out.
+# uses: ERRORS VALUES CONTRACTS PROVIDERS plugin:wrapped
+# defines: RowCursors is_narrowed
+
+_GONE = "the row behind which this page begins was deleted: start from the first page"
+
+
+class RowCursors(wrapped.Wrapped):
+    """The records of a provider, with other cursors where a query is ordered by what is not `shown`."""
+
+    def __init__(self, records: Records, table: str, shown: frozenset[str]) -> None:
+        super().__init__(records)
+        self._table, self._shown, self.whole = table, shown, records
+
+    def _hides(self, query: Query) -> bool:
+        names = {name.removeprefix("-") for name in query.order_by}
+        return query.table == self._table and not names <= self._shown and not any("." in name for name in names)
+
+    def find(self, query: Query) -> Page:
+        if not self._hides(query):
+            return self._records.find(query)
+        found = self._records.find(self._opened(query))
+        return Page(found.items, self._closed(query, found.next))
+
+    def find_texts(self, query: Query, text_of: Callable[[Record], str]) -> tuple[list[str], str | None]:
+        if not self._hides(query):
+            return self._records.find_texts(query, text_of)
+        texts, following = self._records.find_texts(self._opened(query), text_of)
+        return texts, self._closed(query, following)
+
+    def _opened(self, query: Query) -> Query:
+        """The query with the provider's own cursor. Raises BadRequest."""
+        if not query.after:
+            return query
+        mark, key = decode_cursor(query.after, 2)
+        compiled = CompiledQuery(query._replace(after=""))
+        if mark != list_mark(query) or not isinstance(key, str) or key[:1] != "t" or check_text(key):
+            raise BadRequest("_next is a cursor of another list: leave it out when the filter or the order changes")
+        record = self._records.get(query.table, key[1:])  # which is behind the letter of its type
+        if record is None:
+            raise BadRequest(_GONE)
+        return query._replace(after=compiled.cursor([compiled.key(record, name) for name, _ in compiled.terms]))
+
+    @staticmethod
+    def _closed(query: Query, following: str | None) -> str | None:
+        if following is None:
+            return None
+        terms = CompiledQuery(query._replace(after="")).terms
+        return encode_cursor(list_mark(query), decode_cursor(following, len(terms) + 1)[-1])
+
+
+def is_narrowed(caller: Caller) -> bool:
+    """Whether a caller may do only part of what somebody may, like whoever has a link of his: what he is shown may have
+    fewer columns than the view."""
+    return bool(caller.ceilings)
+
+
+# ==== 3. FORMS ===================================================================================================
 # A form as it is for a caller: a copy with fewer fields and a store of fewer records.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS plugin:field_defaults plugin:fields plugin:people
-# defines: faults warnings owner_field hidden_from seen is_of_service own seen_view settled settle of_owner spared
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES ROWS CURSORS plugin:field_defaults plugin:fields plugin:people
+# defines: faults warnings owner_field hidden_from seen is_of_service own of_view seen_view settled settle of_owner spared
 #          shown_again
 
 _NAMES = (("string", ""), ("string", "person"), ("string", "email"))  # types and formats of fields that name somebody
@@ -247,6 +313,23 @@ def _with_files(form: Form) -> Form:
     if form.files:
         form.files = form.files.of(form)
     return form
+
+
+def of_view(view: View, caller: Caller) -> Form:
+    """The form of a view as it is there for a caller, with cursors that tell him of nothing beside the view."""
+    form = cast(Form, view.source.seen_by(caller))
+    shown = frozenset[str]() if is_narrowed(caller) else frozenset(one.name for one in view.columns)
+    ordered = {one.removeprefix("-") for one in view.config.order_by}
+    if (shown and ordered <= shown) or caller.may(Action.READ, f"{form.records_at}/x"):
+        return form
+    known: dict[Any, Any] = form.seen
+    if (key := ("cursors", shown)) not in known:
+        made = copy(form)
+        made.seen, made.store = {}, RowCursors(form.store, form.table, shown)
+        if len(known) >= _MOST_SEEN:
+            known.clear()
+        known[key] = made
+    return cast(Form, known[key])
 
 
 def seen_view(view: View, form: Form) -> View:

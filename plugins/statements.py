@@ -45,7 +45,7 @@ from app import (
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
 # uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:list_filters plugin:reading plugin:totals
-# defines: SqlView
+# defines: SqlView offset_of
 
 
 _NUMBERS = frozenset((int, float, Decimal))
@@ -94,7 +94,7 @@ class SqlView(View):
 
     def rows(self, request: Request) -> Table:
         source, place = self.source, f"views/{self.name}"
-        size, start = page_bounds(request.params), _offset(request.params.get("_next", ""))
+        size, start = page_bounds(request.params), offset_of(request.params.get("_next", ""))
         asked, timeout_s = self.selects(request), float(self.config.timeout_s)
         if request.whole:
             rows = source.select(asked._replace(timeout_s=timeout_s) if request.timed else asked)
@@ -159,7 +159,8 @@ def _untyped(condition: Condition) -> Condition:
     return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
 
 
-def _offset(cursor: str) -> int:
+def offset_of(cursor: str) -> int:
+    """How many rows are before the page that a cursor leads to. Raises BadRequest."""
     start = decode_cursor(cursor, 1)[0] if cursor else 0
     if isinstance(start, bool) or not isinstance(start, int) or not 0 <= start < 2**53:
         raise BadRequest("_next is not a cursor of this list: use the one from its answer, unchanged")
