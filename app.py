@@ -9407,27 +9407,15 @@ def _serve_sqs(app: App, states: Path, number: int, *, alone: bool) -> bool:
 
 
 # Plugins that the parent does not need, and its workers may.
-_ASKED_FOR_LATE = (
-    *("byte_ranges", "controls", "held_files", "jobs", "listeners", "passwords", "people", "refusals", "slow_clients"),
-    *(
-        "file_times",
-        "sql_counts",
-        "sql_database",
-        "sql_files",
-        "sql_log",
-        "sql_search",
-        "sql_views",
-        "sweeps",
-        "unserved",
-        "working",
-    ),
-    *("around_record", "comments", "form_drafts", "form_import", "form_layout", "form_schema", "history", "import_files"),
-    *("import_pages", "links", "mine", "move_pages", "moves", "option_controls", "row_rules", "saved_filters", "sql_joins"),
-    *("several", "several_pages", "share_pages", "totals", "unfit", "view_extras", "waiting", "xlsx", "zip_writer"),
-    *("file_copies", "file_moves", "file_trees", "app_home", "app_pages", "dashboards", "list_facts", "sql_groups"),
-    *("sql_sums", "template_faults"),
-    *("file_view", "quota_count", "share_folders", "tus", "upload_parts"),
-    *("file_kinds", "kept_asked", "kept_files", "kept_pages"),
+_ASKED_FOR_LATE = tuple(
+    """
+    byte_ranges controls held_files jobs listeners passwords people refusals slow_clients file_times sql_counts
+    sql_database sql_files sql_log sql_search sql_views sweeps unserved working around_record comments form_drafts
+    form_import form_layout form_schema history import_files import_pages links mine move_pages moves option_controls
+    row_rules saved_filters sql_joins several several_pages share_pages totals unfit view_extras waiting xlsx zip_writer
+    file_copies file_moves file_trees app_home app_pages dashboards list_facts sql_groups sql_sums template_faults
+    file_view quota_count share_folders tus upload_parts file_kinds kept_asked kept_files kept_pages
+    """.split()
 )
 
 
