@@ -209,7 +209,7 @@ def english() -> Words:
 def _messages() -> list[tuple[re.Pattern[str], str]]:
     """What English messages look like, with their keys; those with the most letters of their own first."""
     found = list[tuple[int, re.Pattern[str], str]]()
-    for key, text in flattened(tomllib.loads((_BUNDLED / "en.toml").read_text("utf-8"))):
+    for key, text in _bundled("en").items():
         if key.startswith("said."):
             for one in text.values() if isinstance(text, Mapping) else [text]:
                 parts = PLACEHOLDER.split(one)
@@ -226,6 +226,13 @@ def _number(text: str) -> Any:
     if not re.fullmatch(_A_NUMBER, text):
         return text
     return float(plain) if "." in plain else int(plain)
+
+
+@lru_cache
+def _bundled(name: str) -> Mapping[str, Text]:
+    """The bundled texts of a language by their keys, none of one that is not bundled."""
+    path = _BUNDLED / f"{name}.toml"
+    return dict(flattened(tomllib.loads(path.read_text("utf-8")))) if path.is_file() else {}
 
 
 class Catalogue:
@@ -251,9 +258,10 @@ class Catalogue:
 
     def _read(self, name: str) -> Iterable[tuple[str, Text]]:
         """The texts of a language's own files; what is wrong with one of a site, `faults` has said."""
-        for path in (_BUNDLED / f"{name}.toml", self._own.get(name)):
-            if path and path.is_file():
-                yield from flattened(tomllib.loads(path.read_text("utf-8")))
+        yield from _bundled(name).items()
+        path = self._own.get(name)
+        if path and path.is_file():
+            yield from flattened(tomllib.loads(path.read_text("utf-8")))
 
     def faults(self) -> list[Fault]:
         """What is wrong with the site's own files, by their places such as "templates/lang/fr.toml: login.title"."""

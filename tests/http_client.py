@@ -20,6 +20,7 @@ import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 from types import TracebackType
@@ -166,6 +167,12 @@ class WsgiClient:
         return self.environ["wsgi.input"].read(size)  # type: ignore[no-any-return]
 
 
+@cache
+def bundled_registry() -> app.Registry:
+    """Of a folder that has no plugins of its own."""
+    return app.load_registry(Path("/nowhere"))
+
+
 class Site:
     """A real App on real providers in a folder, asked through wsgiref.validate as if by a server."""
 
@@ -177,7 +184,7 @@ class Site:
         desk = "<p>{{len(view('waiting'))}} waiting</p><a href=\"{{url('forms/leave')}}\">ask</a>"
         (folder / "templates" / "desk.html").write_text(desk)
         raw = tomllib.loads(edit(CONFIG).replace("PREFIX", prefix))
-        registry = app.load_registry(folder)
+        registry = app.load_registry(folder) if (folder / "plugins").exists() else bundled_registry()
         kinds, channels = registry.provider_settings, registry.channel_settings
         config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
         self.app = app.App(config, registry)
