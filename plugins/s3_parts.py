@@ -43,7 +43,7 @@ class S3Parts:
         upload = aws.Upload(self._call, key)
         return app.dump_json([upload.id, key, upload.write_id, "", 0])
 
-    def append(self, place: str, at: int, data: bytes) -> str:
+    def append(self, place: str, at: int, data: bytes | memoryview) -> str:
         id_, key, write_id, tail, size, *etags = json.loads(place)
         body = self._bytes(tail, size) + data
         if len(body) >= aws.part_bytes(len(etags) + 1):

@@ -141,19 +141,21 @@ class SqlFiles(ABC):
             raise
         return Staged(content, size, digest.hexdigest())
 
-    def _store(self, content: str, at: int, batch: bytes, connection: Any) -> None:
-        """Add a batch to staged bytes, of which `at` are there."""
+    def _store(self, content: str, at: int, batch: bytes | memoryview, connection: Any, lead: bytes = b"") -> None:
+        """Add a batch to staged bytes, of which `at` are there; `lead` are those of the last chunk, if that is not full."""
         self._loosen(connection, content, at + len(batch), STAGED_KEPT_S)
-        for i in range(0, len(batch), CHUNK_BYTES):
-            piece = (content, (at + i) // CHUNK_BYTES, batch[i : i + CHUNK_BYTES])
-            connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", piece)
+        for start in range(-len(lead), len(batch), CHUNK_BYTES):
+            end = start + CHUNK_BYTES
+            piece = bytes(batch[start:end]) if start >= 0 else lead + batch[:end]
+            row = (content, (at + start) // CHUNK_BYTES, piece)
+            connection.execute("insert into _chunks (content, number, bytes) values (?, ?, ?)", row)
 
     @functools.cached_property
     def parts(self) -> Any:
         """Staged bytes that grow (plugins/upload_parts.py)."""
         return app.plugin("upload_parts").TableParts(self)
 
-    def append(self, content: str, at: int, data: bytes) -> None:
+    def append(self, content: str, at: int, data: bytes | memoryview) -> None:
         """Have staged bytes be their first `at` and these. Raises NotFound if the first ones are gone."""
         first, skip = divmod(at, CHUNK_BYTES)
 
@@ -166,7 +168,7 @@ class SqlFiles(ABC):
             if len(lead) < skip or not connection.execute(live, (content, at, self.clock())).fetchone():
                 raise NotFound("the bytes that were sent before are kept here no longer: begin anew")
             connection.execute("delete from _chunks where content = ? and number >= ?", (content, first))
-            self._store(content, at - skip, bytes(lead) + data, connection)
+            self._store(content, at, data, connection, bytes(lead))
 
         self.prepare_files()
         self.check_room()

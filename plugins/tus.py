@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from datetime import datetime
 from email.utils import formatdate
 from itertools import islice
+from mmap import MAP_ANON, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
 from urllib.parse import quote
 
@@ -213,7 +214,8 @@ class Intake:
     def __init__(self, upload: Upload, checksum: tuple[str, bytes] | None, *, at_once: bool) -> None:
         self._upload, self._checksum, self._at_once = upload, checksum, at_once or checksum is not None
         self._at, self._place, self._clock = upload.offset, upload.value["place"], upload.site.clock
-        self._waiting = bytearray()
+        # Of its own mapping, which the system has back at the end: what threads allocate of this size stays with them.
+        self._waiting, self._count = mmap(-1, FLUSH_BYTES, MAP_PRIVATE | MAP_ANON), 0
         self._flushed_at = self._clock()
         self._sum = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
         self._whole = hashlib.sha256() if not self._at else None
@@ -224,8 +226,8 @@ class Intake:
             for chunk in chunks:
                 for digest in filter(None, (self._sum, self._whole)):
                     digest.update(chunk)
-                self._waiting += chunk
-                if len(self._waiting) >= FLUSH_BYTES or self._clock() - self._flushed_at >= FLUSH_S:
+                self._add(memoryview(chunk))
+                if self._count == FLUSH_BYTES or self._clock() - self._flushed_at >= FLUSH_S:
                     self._flush()
         except AppError as error:
             if isinstance(error, InUse):
@@ -240,6 +242,15 @@ class Intake:
             raise
         self._end()
 
+    def _add(self, chunk: memoryview) -> None:
+        """Has bytes wait; those that came before are stored first where there is no room for all."""
+        while chunk:
+            if self._count == FLUSH_BYTES:
+                self._flush()
+            some = chunk[: FLUSH_BYTES - self._count]
+            self._waiting[self._count : self._count + len(some)] = some
+            self._count, chunk = self._count + len(some), chunk[len(some) :]
+
     def _end(self) -> None:
         if self._checksum and self._sum and self._sum.digest() != self._checksum[1]:
             self._upload.let_go()
@@ -249,12 +260,12 @@ class Intake:
     def _flush(self, *, is_last: bool = False) -> None:
         upload, before = self._upload, self._place
         upload.hold_on()
-        if self._waiting:
-            if self._at == 0 and len(self._waiting) >= _ENOUGH_BYTES:
-                upload.check_kind([bytes(self._waiting)])
-            self._place = upload.parts.append(before, self._at, bytes(self._waiting))
-            self._at += len(self._waiting)
-            self._waiting.clear()
+        if self._count:
+            if self._at == 0 and self._count >= _ENOUGH_BYTES:
+                upload.check_kind([self._waiting[:_ENOUGH_BYTES]])
+            with memoryview(self._waiting) as room, room[: self._count] as waiting:
+                self._place = upload.parts.append(before, self._at, waiting)
+            self._at, self._count = self._at + self._count, 0
         self._flushed_at = self._clock()
         if self._at_once and not is_last:
             return

@@ -20,7 +20,7 @@ from app import CHUNK_BYTES, Blobs, NotFound, Staged, disk_errors, plugin
 GONE = "the bytes that were sent before are kept here no longer: begin anew"
 
 
-def append_to_file(path: Path, at: int, data: bytes) -> None:
+def append_to_file(path: Path, at: int, data: bytes | memoryview) -> None:
     """Has a file hold its first `at` bytes and these, durably. Raises NotFound if it has no such bytes."""
     try:
         descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_NOFOLLOW", 0))
@@ -70,9 +70,9 @@ class Parts(Protocol):
     def begin(self, path: str) -> str:
         """The place of no bytes yet. `path` is where they will be published, "" if that is not known."""
 
-    def append(self, place: str, at: int, data: bytes) -> str:
+    def append(self, place: str, at: int, data: bytes | memoryview) -> str:
         """Adds bytes behind the first `at`, durably, in place of any that an append whose place was forgotten had left
-        there; the place of all. Raises NotFound if the first `at` bytes are gone."""
+        there; the place of all. A view is good for this call only. Raises NotFound if the first `at` bytes are gone."""
 
     def read(self, place: str, size_bytes: int) -> Iterator[bytes] | None:
         """The bytes; None if they cannot be read before they are published."""
@@ -105,7 +105,7 @@ class LocalParts:
             self._file(name).touch(mode=0o600)
         return name
 
-    def append(self, place: str, at: int, data: bytes) -> str:
+    def append(self, place: str, at: int, data: bytes | memoryview) -> str:
         plugin("reserve").check_scratch("staging")
         with disk_errors(self._who, "staging"):
             append_to_file(self._file(place), at, data)
@@ -152,7 +152,7 @@ class FileParts:
     def begin(self, path: str) -> str:
         return cast(str, self._blobs.stage(()).id)
 
-    def append(self, place: str, at: int, data: bytes) -> str:
+    def append(self, place: str, at: int, data: bytes | memoryview) -> str:
         with self._blobs.staging(place) as file:
             append_to_file(file, at, data)
         return place
@@ -184,7 +184,7 @@ class TableParts:
     def begin(self, path: str) -> str:
         return cast(str, self._blobs.stage(()).id)
 
-    def append(self, place: str, at: int, data: bytes) -> str:
+    def append(self, place: str, at: int, data: bytes | memoryview) -> str:
         self._blobs.append(place, at, data)
         return place
 

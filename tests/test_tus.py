@@ -25,7 +25,9 @@ from http_client import Reply, Site
 import app
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.append(str(Path(__file__).parent / "bench"))
 import test_matrix
+from harness import watched
 
 TUS = {"Tus-Resumable": "1.0.0"}
 BYTES = TUS | {"Content-Type": "application/offset+octet-stream"}
@@ -590,5 +592,31 @@ def test_official_clients_go_on_after_kill_9_of_the_server_and_the_end_of_their_
             assert client.stdout.readline() == "done\n"
         with data.open("rb") as file:
             assert served.fetch(second, f"deep/{name}") == hashlib.file_digest(file, "sha256").hexdigest()
+    finally:
+        served.kill()
+
+
+@pytest.mark.parametrize("kind", ["file", "sql"])
+def test_what_is_sent_takes_memory_only_while_it_waits(tmp_path: Path, kind: str) -> None:
+    served, piece = Served(tmp_path, kind), os.urandom(1_000_000) * 24
+    signed = TUS | {"Authorization": f"Bearer {served.token()}"}
+
+    def ask(method: str, place: str, body: bytes, headers: dict[str, str]) -> Any:
+        asked = urllib.request.Request(served.url + place, body, signed | headers, method=method)
+        with urllib.request.urlopen(asked) as answer:
+            return answer.headers
+
+    def send(count: int) -> None:
+        begin = {"Upload-Length": str(len(piece) * count), "Upload-Metadata": pairs(filename=f"{count}.bin")}
+        place = ask("POST", "/files/docs/", b"", begin)["Location"]
+        for number in range(count):
+            ask("PATCH", place, piece, BYTES | {"Upload-Offset": str(number * len(piece))})
+
+    try:
+        assert served.process
+        send(1)  # whatever a first upload brings into memory
+        with watched(served.process.pid) as found:
+            send(6)
+        assert max(found) - found[0] < 25
     finally:
         served.kill()

@@ -10,12 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from goals import FEW, MANY, beside, large, raw, satchel, start_ms, stored, with_peers
-from harness import MIB, Ask, Bench, Line, Missing, cpu_s, pss_mb, receive, send_file, watched
+from harness import Ask, Bench, Line, Missing, cpu_s, pss_mb, watched
 from peers import MOST_IN_A_BATCH, SITE, STARTER, Datasette, PocketBase, Satchel
 
 CONNECTIONS = 16
 CORES = os.cpu_count() or 1
-LIMIT_MB = 30.0  # that a transfer may add
 
 
 def growth(bench: Bench) -> list[Line]:
@@ -126,28 +125,6 @@ def memory(bench: Bench) -> list[Line]:
     lines = beside(bench, "memory at rest", idle, against, "MB")
     busy = {name: partial(under_load_mb, bench, one, 64) for name, one in servers.items()}
     return lines + beside(bench, "memory under 64 connections that list", busy, against, "MB")
-
-
-def transfer(bench: Bench) -> list[Line]:
-    """Memory that a file of 4 GiB takes on its way in and out."""
-    site = satchel(bench)
-    path = bench.place() / "large.bin"
-    with path.open("wb") as file:
-        file.truncate(bench.size(4096, 4) * MIB)  # a hole, so that the disk holds it once and not twice
-    send_file(site.file("warm.bin", "PUT"), Path(__file__))
-    with watched(site.pid) as sending:
-        send_file(site.file("large.bin", "PUT"), path)
-    with watched(site.pid) as receiving:
-        got = receive(site.file("large.bin"))
-    site.file("large.bin", "DELETE").once()
-    if got != path.stat().st_size:
-        raise RuntimeError(f"{got} bytes came back of {path.stat().st_size}")
-    path.unlink()
-    lines = []
-    for work, found in (("an upload", sending), ("a download", receiving)):
-        more, against = max(max(found) - found[0], 0.1), f"a limit of {LIMIT_MB:.0f} MB"
-        lines.append(Line(f"memory that {work} of 4 GiB adds", against, [more], [LIMIT_MB], "MB", 1.0, cost=True))
-    return lines
 
 
 # ---- where one machine ends, and what more nodes give ----

@@ -172,16 +172,6 @@ def send_file(ask: Ask, path: Path) -> float:
     return time.perf_counter() - began
 
 
-def receive(ask: Ask) -> int:
-    """The bytes of an answer's body, which is read and forgotten."""
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", ask.port, timeout=PATIENCE_S)) as connection:
-        connection.request(ask.method, ask.path, headers=dict(ask.headers))
-        answer, buffer, count = connection.getresponse(), memoryview(bytearray(MIB)), 0
-        while got := answer.readinto(buffer):
-            count += got
-        return count
-
-
 # ---- what processes use ----
 
 

@@ -19,6 +19,7 @@ import growth
 import results
 import serving
 import sqs
+import transfer
 from harness import Bench, Line, Missing, busy_share, stop_everything
 
 Measure = Callable[[Bench], list[Line]]
@@ -41,7 +42,7 @@ GROUPS: dict[str, dict[str, Measure]] = {
         "tokens": growth.tokens,
         "workers": growth.workers,
     },
-    "Memory": {"memory": growth.memory, "transfer": growth.transfer},
+    "Memory": {"memory": growth.memory, "transfer": transfer.transfer},
     "Doors": {"serving": serving.serving, "sqs": sqs.sqs},
     "Where one machine ends": {"writer": growth.writer, "nodes": growth.nodes},
 }
