@@ -172,6 +172,8 @@ def _times(start: Json, end: Json, zone: tzinfo) -> Sequence[str] | None:
         over = ends if isinstance(ends, datetime) else datetime.combine(ends + timedelta(days=1), time(), zone)
     except (ValueError, OverflowError):
         return None
+    if _utc(over) == _utc(moment):  # DTEND must be later, RFC 5545 section 3.8.2.2
+        return (f"DTSTART:{_utc(moment)}",)
     return None if over < moment else (f"DTSTART:{_utc(moment)}", f"DTEND:{_utc(over)}")
 
 

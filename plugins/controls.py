@@ -24,7 +24,7 @@ media_types = app.plugin("media_types")
 # Controls of fields for pages: an edit changes only what the person changed, and a value that no control can hold exactly
 # stays as it is stored.
 # uses: ERRORS VALUES RESOURCES plugin:fields plugin:lines plugin:media_types
-# defines: Input control inputs prefilled mark marks edits edited with_inputs
+# defines: Input control inputs prefilled mark marks edits edited with_inputs values
 
 _WIDGETS = {
     "date": "date",
@@ -300,3 +300,8 @@ def _offering(one: Input, offered: Collection[str]) -> Input:
     """A control with no other choices than these and those that are chosen."""
     choices = tuple(pair for pair in one.choices if pair[0] in offered or pair[0] in one.texts)
     return one._replace(choices=choices)
+
+
+def values(one: Input, text: str) -> list[str]:
+    """The texts of a parameter of an address: of its control there may be several, with commas between."""
+    return fields.of_commas(text, [known for known, _ in one.choices]) if one.widget == "checkboxes" else [text]

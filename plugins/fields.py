@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 from itertools import islice
@@ -33,7 +33,8 @@ from app import (
 # Fields of forms and parameters of views: the keywords of JSON Schema that they take, what each of them asks, and why a
 # value is refused. How a person is asked for one stands in plugins/controls.py.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:declarations plugin:instants
-# defines: is_date FORMATS FORMAT_HELP has_type RULES is_number number_of of_text with_plus longest_text Field
+# defines: is_date FORMATS FORMAT_HELP has_type RULES is_number number_of of_text with_plus longest_text Field of_commas
+#          with_commas
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -43,6 +44,7 @@ _SCRIPT = "^((feed|jar|view-source):)*(data|javascript|jscript|livescript|mocha|
 _NO_SCRIPT = {"pattern": _ANY_CASE(lambda c: f"[{c[0].upper()}{c[0]}]", _SCRIPT)}
 _TIME = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9])?")
 _TEL = re.compile(r"[0-9+(][0-9 +()/.-]{1,30}[0-9)]")
+_QUOTED = re.compile(r'"((?:[^"]|"")*+)"(?=,)')
 _NUMBER = re.compile(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,6})?")
 _MOST_DIGITS = 400  # of a number, before or behind the point; more would make arithmetic a way to keep the server busy
 
@@ -368,6 +370,9 @@ class Field:
         """The choice that a text stands for; the text itself if there is none."""
         return next((value for value, _ in self.choices if str(value) == text), text)
 
+    def _parts(self, text: str) -> list[str]:
+        return [part.strip() for part in of_commas(text, [value for value, _ in self.choices])]
+
     def from_param(self, text: str, locale: Any) -> Json:
         """The value of a query parameter, as a program or as a person writes it. Raises BadRequest if it is none."""
         if text == "":
@@ -377,7 +382,27 @@ class Field:
         if self.config.type in _NUMERIC and not self.choices and is_number(text):
             value = number_of(text)
         else:
-            value = locale.read(self, [part.strip() for part in text.split(",")] if self.config.type == "array" else [text])
+            value = locale.read(self, self._parts(text) if self.config.type == "array" else [text])
         for fault in self.faults(value, "") if value is not None else ():
             raise BadRequest(f"{self.name} {fault.detail}", faults=[fault._replace(pointer=f"/{self.name}")])
         return self.normal(value)
+
+
+def of_commas(text: str, known: Iterable[Json]) -> list[str]:
+    """The values of a text between commas. One that has commas itself is known, or stands in double quotes: `"a, b",c`."""
+    whole = [one for one in known if isinstance(one, str) and ("," in one or one.startswith('"'))]
+    if not whole and '"' not in text:
+        return text.split(",")
+    found, at, text = [], 0, text + ","
+    while at < len(text):
+        value = next((one for one in whole if text.startswith(one + ",", at)), None)
+        quoted = _QUOTED.match(text, at) if value is None else None
+        end = quoted.end() if quoted else at + len(value) if value is not None else text.index(",", at)
+        found.append(quoted[1].replace('""', '"') if quoted else text[at:end])
+        at = end + 1
+    return found
+
+
+def with_commas(value: str) -> str:
+    """A value as one of several in an address."""
+    return '"' + value.replace('"', '""') + '"' if "," in value or value.startswith('"') else value

@@ -108,7 +108,8 @@ def _shown(one: Asking, asked: Mapping[str, str], locale: Locale) -> dict[str, A
     if one.kind == "choice":
         given = [asked[key] for key in (name, f"{name}__in") if asked.get(key)]
         chosen = {part for text in given for part in list_filters.parts(text, one.column.titles)}
-        options = [SimpleNamespace(value=v, title=title, selected=v in chosen) for v, title in one.choices]
+        write = plugin("fields").with_commas
+        options = [SimpleNamespace(value=write(v), title=title, selected=v in chosen) for v, title in one.choices]
         return {"name": f"{name}__in", "options": options, "said": [each.title for each in options if each.selected]}
     if one.kind == "truth":
         null = {"true": "null", "false": ""}.get(asked.get(f"{name}__null", ""), "")

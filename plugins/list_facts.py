@@ -53,7 +53,7 @@ def narrowed(exchange: Exchange, response: Response, columns: Sequence[Column]) 
             yield t("filter.search", text=text)
         elif one := inputs.get(name):
             titles = dict(one.choices)
-            shown = [titles.get(part, part) for part in (text.split(",") if one.widget == "checkboxes" else [text])]
+            shown = [titles.get(part, part) for part in controls.values(one, text)]
             yield t("filter.param", field=one.title, value=t("common.comma").join(shown))
         elif not name.startswith("_"):
             column, op = filter_row.split(name, known)

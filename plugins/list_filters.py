@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ else:
 # Every list reads its filters here: records, views, and those of the administration. What is left empty asks for nothing,
 # since a page's form sends all of its controls.
 # uses: ERRORS VALUES plugin:fields
-# defines: MOMENT conditions is_empty parts of_commas
+# defines: MOMENT conditions is_empty parts
 
 MOMENT = "moment"  # the format of SQL columns with times: texts, which may have no zone
 _DAYS = ("eq", "gte", "gt", "lte", "lt")  # operators that take a day for a column of times
@@ -49,20 +49,8 @@ def is_empty(op: str, text: str, column: Column) -> bool:
 
 
 def parts(text: str, known: Iterable[Json]) -> list[str]:
-    """The values of a list with commas between them; one that has commas itself is known."""
-    return of_commas(text, [one for one in known if isinstance(one, str) and "," in one])
-
-
-def of_commas(text: str, whole: Sequence[str]) -> list[str]:
-    """The parts of a text between commas, but for those in `whole`, which have commas themselves."""
-    if not whole:
-        return text.split(",")
-    found, at = [], 0
-    while at <= len(text):
-        rest = text[at:] + ","
-        found.append(next((one for one in whole if rest.startswith(one + ",")), rest.partition(",")[0]))
-        at += len(found[-1]) + 1
-    return found
+    """The values of a list with commas between them; one that has commas itself is known, or in double quotes."""
+    return fields.of_commas(text, known)
 
 
 def _refused(name: str, text: str, column: Column, what: str) -> BadRequest:

@@ -220,7 +220,7 @@ class _Asked:
             return str(t("filter.search", text=text))
         if one:
             titles = dict(_filter_input(one, t).choices)
-            said = [titles.get(part, part) for part in (text.split(",") if one.widget == "checkboxes" else [text])]
+            said = [titles.get(part, part) for part in controls.values(one, text)]
             return str(t("filter.param", field=one.title, value=t("common.comma").join(said))) if text else ""
         column, op = filter_row.split(name, self.by_name)
         return filter_row.said(self.by_name[column], op, text, self.locale) if op else ""
@@ -316,12 +316,7 @@ def _given(exchange: Exchange, inputs: Sequence[Input]) -> dict[str, list[str]]:
     """What is asked for of the parameters that a view declares. Raises BadRequest if one is given twice."""
     if twice := _twice(exchange, inputs):
         raise BadRequest(f"the parameter {min(twice)} is given twice")
-    many, query = _lists(inputs), exchange.query
-    return {
-        one.name: query[one.name].split(",") if one.name in many else [query[one.name]]
-        for one in inputs
-        if one.name in query
-    }
+    return {one.name: controls.values(one, exchange.query[one.name]) for one in inputs if one.name in exchange.query}
 
 
 def _filter_input(one: Input, t: Words) -> Input:

@@ -17,7 +17,7 @@ else:
 # ==== 1. TOOLS ===================================================================================================
 # A tool's name is view_ or form_ with the name of the resource as it is. Its arguments are those of the address: what they
 # may be is checked where it always is.
-# uses: ERRORS VALUES RUNNERS plugin:mcp plugin:openapi
+# uses: ERRORS VALUES RUNNERS plugin:fields plugin:mcp plugin:openapi
 # defines: UnknownTool tools called
 
 _MOST_ROWS, _ROWS = 200, 50  # of one answer: at most, and usually
@@ -121,7 +121,7 @@ def _rows(table: Table) -> Value:
 def _text(name: str, value: Json) -> str | None:
     """An argument as the address has it; None if it is as good as none. Raises BadRequest if it is no such value."""
     if isinstance(value, list) and all(isinstance(one, str | int | float | bool) for one in value):
-        return ",".join(_text(name, one) or "" for one in value)
+        return ",".join(plugin("fields").with_commas(_text(name, one) or "") for one in value)
     if isinstance(value, list | dict):
         raise BadRequest(f"{name} must be a text, a number, true, false or a list of them")
     return value if value is None or isinstance(value, str) else dump_json(value)

@@ -42,7 +42,8 @@ sql = '''select 1 as id, '2026-03-28 22:00:00' as a, '2026-03-29 06:00:00' as b,
   union all select 2, '2026-03-28T22:00:00+02:00', '2026-03-28', 'mixed'
   union all select 3, 'soon', null, 'never' union all select 4, 7, null, 'number' union all select 5, null, null, 'none'
   union all select 6, '2026-02-30', null, 'no day' union all select 7, '0001-01-01', '9999-12-31', 'over'
-  union all select 8, '2026-05-02', '2026-05-01', 'turned' union all select 9, '0999-05-02', null, 'old' '''
+  union all select 8, '2026-05-02', '2026-05-01', 'turned' union all select 9, '0999-05-02', null, 'old'
+  union all select 10, '2026-03-29 02:30', '2026-03-29 03:30', 'gap' '''
 calendar = { start = "a", end = "b", title = "name" }
 [views.many]
 provider = "main"
@@ -129,14 +130,15 @@ def test_an_entry_keeps_its_id_whatever_is_changed_in_it(site: Site, root: str) 
 
 def test_times_of_sql_are_read_by_the_clocks_of_the_site_and_what_is_none_is_left_out(site: Site, root: str) -> None:
     found = read(site.get("/views/shifts.ics", root).body)
-    times = {one["SUMMARY"]: (one["DTSTART"], one["DTEND"]) for one in found["events"]}
+    times = {one["SUMMARY"]: (one["DTSTART"], one.get("DTEND")) for one in found["events"]}
     assert times == {
+        "gap": ("2026-03-29T01:30:00+00:00", None),  # the clocks leave it out: no end may be its beginning
         "night": ("2026-03-28T21:00:00+00:00", "2026-03-29T04:00:00+00:00"),  # the clocks went forward
         "mixed": ("2026-03-28T20:00:00+00:00", "2026-03-28T23:00:00+00:00"),
         "old": ("0999-05-02", "0999-05-03"),
     }
     assert found["own"]["X-SATCHEL-LEFT-OUT"] == "6"
-    assert [one["UID"].partition("@")[0] for one in found["events"]] == ["1", "2", "9"]
+    assert [one["UID"].partition("@")[0] for one in found["events"]] == ["1", "2", "9", "10"]
 
 
 def test_a_calendar_has_an_end_and_rows_without_an_id_have_uids_of_their_own(site: Site, root: str) -> None:

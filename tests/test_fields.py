@@ -282,6 +282,19 @@ def test_a_choice_may_begin_with_a_dollar_and_a_parameter_is_not_made() -> None:
     ]
 
 
+@pytest.mark.parametrize(("text", "known", "values"), [
+    ("a,b", (), ["a", "b"]), ("", (), [""]), ("a,", (), ["a", ""]), ("y, z,x", ("y, z",), ["y, z", "x"]),
+    ('"n,1",b', (), ["n,1", "b"]), ('b,"say ""no"", or",c', (), ["b", 'say "no", or', "c"]), ('12",a', (), ['12"', "a"]),
+    ('"a"b,c', (), ['"a"b', "c"]), ('"a,b', (), ['"a', "b"]), ('"""x"', (), ['"x']), ('""', (), [""]),
+    ('"y, z"', ("y, z",), ["y, z"]),
+    ('"a",b', ('"a"',), ['"a"', "b"]),
+])  # fmt: skip
+def test_values_between_commas_may_have_some_themselves(text: str, known: tuple[str, ...], values: list[str]) -> None:
+    fields = app.plugin("fields")
+    assert fields.of_commas(text, known) == values
+    assert fields.of_commas(",".join(map(fields.with_commas, values)), ()) == values
+
+
 # ---- message
 
 

@@ -118,7 +118,8 @@ FILTERS = [
     ("kind__in=paid&kind__in=no, unpaid", "ABC", "Kind: Paid, Unpaid"), ("kind__null=false", "ABC", "Kind is set"),
     ("urgent=true", "A", "Urgent: yes"), ("urgent=false", "B", "Urgent: no"), ("urgent=null", "CD", "Urgent is not set"),
     ("status=new", "ABCD", "Status: New"), ("team__in=ops", "AC", "Team: Operations"),
-    ("team__in=ops,fin", "ABC", "Team: Operations, Finance"), ("_q=cy", "C", "Search: cy"),
+    ("team__in=ops,fin", "ABC", "Team: Operations, Finance"),
+    ('team__in="ops"', "AC", "Team: Operations"), ('name__in="Ann",Cy', "AC", None), ("_q=cy", "C", "Search: cy"),
 ]  # fmt: skip
 
 
@@ -326,6 +327,14 @@ def test_lists_of_the_administration_have_the_same_filters(site: Site, staff: st
 
 def test_choices_of_options_are_offered_to_whoever_may_choose_them(site: Site, staff: str) -> None:
     assert 'name="team__in" value="ops"' in page(site, "/forms/trip/records", staff).text
+    made = [site.send(f"/forms/{form}", one, staff).json["id"] for form, one in (
+        ("team", {"code": "x, y", "name": "Both"}), ("trip", {"name": "Em", "team": "x, y"}),
+    )]  # fmt: skip
+    assert 'name="team__in" value="&quot;x, y&quot;"' in page(site, "/forms/trip/records", staff).text
+    both = site.get("/forms/trip/records?team__in=%22x,%20y%22&team__in=fin&_sort=name", staff)
+    assert names(both) == ["Bo", "Em"]
+    for form, one in zip(("team", "trip"), made, strict=True):
+        assert site.ask("DELETE", f"/forms/{form}/records/{one}", None, {}, staff).status == 204
     only = site.token("forms/trip/records:read")
     text = page(site, "/forms/trip/records", only).text
     assert 'name="team__in"' not in text
