@@ -87,7 +87,7 @@ class Text(NamedTuple):
 
 def text_of(share: Files, blob: Blob, most_bytes: int = MOST_BYTES) -> Text | None:
     """None if it is no text."""
-    with closing(share.blobs.read(blob.path, 0, min(blob.size_bytes, most_bytes), if_match=blob.etag)) as chunks:
+    with closing(share.reader(blob, 0, min(blob.size_bytes, most_bytes))) as chunks:
         data = b"".join(chunks)
     is_cut = blob.size_bytes > len(data)
     text = decoded(data, is_cut=is_cut)

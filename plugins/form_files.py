@@ -132,7 +132,7 @@ class FormFiles:
 
     def _read_file(self, name: str, blob: Blob, start: int, length: int | None) -> Reader:
         try:
-            return self.shares[name].blobs.read(blob.path, start, length, if_match=blob.etag)
+            return self.shares[name].reader(blob, start, length)
         except NotFound:
             raise PreconditionFailed("the file was replaced meanwhile: get it again") from None
 

@@ -135,8 +135,8 @@ def _depth(exchange: Exchange) -> int:
 # ==== 2. BOX =====================================================================================================
 # A link for adding files shows none. Each is stored as the one who made the link may store it, under a name that is free;
 # the audit trail names the link. An address sends as often in an hour as forms that are open to strangers take.
-# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY LISTS plugin:file_view plugin:media_types plugin:pages
-#       plugin:public_forms plugin:share_pages plugin:uploads
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY LISTS plugin:file_view plugin:media_types
+#       plugin:pages plugin:public_forms plugin:quota plugin:share_pages plugin:uploads
 # defines: Box box
 
 _TOLD = ("name", "size_bytes", "sha256")  # of a file that was stored
@@ -205,6 +205,13 @@ def box(exchange: Exchange, site: App, row: Record, caller: Caller) -> Answer:
     return see_other(exchange.path)
 
 
+def _left(exchange: Exchange, site: App, row: Record) -> str | None:
+    """How much room there is for what is sent, in words; "" if none is left, and None if there is no limit."""
+    kind, name, *_ = split_path(row.value["address"])
+    room = plugin("quota").room(site.resources[f"{kind}/{name}"])
+    return None if room is None else exchange.locale.write_size(room) if room else ""
+
+
 def _box_page(exchange: Exchange, site: App, row: Record, caller: Caller, sent: Box | None) -> Answer:
     wanted = links.place(row.value["address"], {}, exchange.id, page=True)
     found = site.flow.handle_as(caller, wanted).page
@@ -212,7 +219,8 @@ def _box_page(exchange: Exchange, site: App, row: Record, caller: Caller, sent: 
     page = {
         "title": title, "action": exchange.path, "accept": media_types.file_input_accept(found["accept"]),
         "accepted": ", ".join(found["accept"]), "most": exchange.locale.write_size(found["most_bytes"]),
-        "stored": sent.told() if sent else [], "refused": sent.reasons(exchange) if sent else [],
+        "left": _left(exchange, site, row), "stored": sent.told() if sent else [],
+        "refused": sent.reasons(exchange) if sent else [],
     }  # fmt: skip
     notice = pages.take_notice(exchange)
     body = pages.pages_of(exchange).render(exchange, "shared_box.tpl", title, page, notice, _NO_CRUMBS)

@@ -170,7 +170,7 @@ def _free(wanted: Wanted) -> str:
 def _file(writer: Any, share: Files, name: str, blob: Blob) -> Generator[bytes, None, str]:
     """A file in pieces. Returns why it is not there, or not whole; "" if it is."""
     try:
-        reader, blob = _opened(share.blobs, blob)
+        reader, blob = _opened(share, blob)
     except AppError as error:
         return error.message
     with closing(reader):
@@ -179,13 +179,13 @@ def _file(writer: Any, share: Files, name: str, blob: Blob) -> Generator[bytes, 
     return f"it broke off: {broken.message}" if broken else ""
 
 
-def _opened(blobs: Blobs, blob: Blob) -> tuple[Any, Blob]:
+def _opened(share: Files, blob: Blob) -> tuple[Any, Blob]:
     """The bytes of a file as it is now, and what is known of it; no more of them than that says."""
     for _ in range(3):
         try:
-            return blobs.read(blob.path, 0, blob.size_bytes, if_match=blob.etag), blob
+            return share.reader(blob, 0, blob.size_bytes), blob
         except PreconditionFailed:
-            found = blobs.stat(blob.path)
+            found = share.blobs.stat(blob.path)
             if found is None:
                 raise NotFound("it is there no longer") from None
             blob = found

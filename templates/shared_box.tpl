@@ -23,11 +23,17 @@
 </div>
 % end
 <p>{{t("links.box_help")}}</p>
+% if page.left == "":
+<p class="notice bad" role="status">{{t("files.full")}}</p>
+% else:
 <form class="form" method="post" action="{{page.action}}" enctype="multipart/form-data">
 % include('_token.tpl')
   <div class="field">
     <label for="upload">{{t("files.add")}}</label>
     <p class="help" id="upload-help">{{t("links.box_most", most=page.most)}}\\
+% if page.left:
+ {{t("links.box_left", left=page.left)}}\\
+% end
 % if page.accepted:
  {{!t.html("files.accepted", kinds=page.accepted)}}\\
 % end
@@ -40,4 +46,5 @@
   </div>
   <div class="actions"><button class="button solid">{{t("files.upload")}}</button></div>
 </form>
+% end
 </div>

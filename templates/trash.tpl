@@ -14,7 +14,7 @@
 % if page.rows:
 %   include('_several.tpl', bar=page.several)
 <div class="scroll" role="region" aria-labelledby="thrown" tabindex="0">
-<table class="data">
+<table class="data kept-list ticked">
   <caption id="thrown" class="visually-hidden">{{title}}</caption>
   <thead><tr>
     <th class="tick" scope="col"><span class="visually-hidden">{{t("several.column")}}</span></th>
@@ -26,13 +26,15 @@
 %   for one in page.rows:
     <tr><td class="tick"><input type="checkbox" name="id" form="several" value="{{one.id}}" aria-label="{{one.name}}"></td>
       <th scope="row" class="kept-name"><svg class="icon {{one.kind}}" aria-hidden="true"><use href="{{static('icon.svg')}}#{{one.kind}}"/></svg> <bdi>{{one.name}}</bdi></th>
-      <td>\\
+      <td class="does">\\
 %     if one.may_restore:
 <button class="button small" form="several" name="restore" value="{{one.id}}" aria-label="{{t("trash.restore_label", name=one.name)}}">{{t("trash.restore")}}</button> \\
 %     end
 <button class="button small danger" form="several" name="purge" value="{{one.id}}" aria-label="{{t("trash.purge_label", name=one.name)}}">{{t("trash.purge")}}</button></td>
-      <td><bdi>{{one.where or t("trash.top")}}</bdi></td><td class="num">{{one.size}}</td>
-      <td><time datetime="{{one.at_iso}}">{{one.at}}</time></td><td><bdi>{{one.by}}</bdi></td><td>{{one.until}}</td></tr>
+      <td data-of="{{t("trash.where")}}"><bdi>{{one.where or t("trash.top")}}</bdi></td>
+      <td class="num" data-of="{{t("files.size")}}">{{one.size}}</td>
+      <td data-of="{{t("trash.at")}}"><time datetime="{{one.at_iso}}">{{one.at}}</time></td>
+      <td data-of="{{t("trash.by")}}"><bdi>{{one.by}}</bdi></td><td data-of="{{t("trash.until")}}">{{one.until}}</td></tr>
 %   end
   </tbody>
 </table>

@@ -3,7 +3,7 @@
 <form class="kept-versions" method="post" action="{{page.action}}">
 % include('_token.tpl')
 <div class="scroll" role="region" aria-labelledby="versions" tabindex="0">
-<table class="data">
+<table class="data kept-list">
   <caption id="versions" class="visually-hidden">{{title}}</caption>
   <thead><tr>
     <th scope="col">{{t("versions.at")}}</th><th scope="col" class="num">{{t("files.size")}}</th>
@@ -13,13 +13,13 @@
   <tbody>
 % if page.present:
     <tr><th scope="row">{{page.present.at}} <span class="pill good">{{t("versions.present")}}</span></th>
-      <td class="num">{{page.present.size}}</td>
-      <td><a class="button small" href="{{page.present.href}}" download aria-label="{{t("versions.download_label", at=page.present.at)}}">{{t("files.download")}}</a></td>
+      <td class="num" data-of="{{t("files.size")}}">{{page.present.size}}</td>
+      <td class="does"><a class="button small" href="{{page.present.href}}" download aria-label="{{t("versions.download_label", at=page.present.at)}}">{{t("files.download")}}</a></td>
       <td></td><td></td></tr>
 % end
 % for one in page.rows:
-    <tr><th scope="row">{{one.at}}</th><td class="num">{{one.size}}</td>
-      <td><a class="button small" href="{{one.href}}" download aria-label="{{t("versions.download_label", at=one.at)}}">{{t("files.download")}}</a>
+    <tr><th scope="row">{{one.at}}</th><td class="num" data-of="{{t("files.size")}}">{{one.size}}</td>
+      <td class="does"><a class="button small" href="{{one.href}}" download aria-label="{{t("versions.download_label", at=one.at)}}">{{t("files.download")}}</a>
 %   if page.may_restore:
         <button class="button small" name="restore" value="{{one.id}}" aria-label="{{t("versions.restore_label", at=one.at)}}">{{t("versions.restore")}}</button>
 %   end
@@ -27,7 +27,8 @@
         <button class="button small danger" name="purge" value="{{one.id}}" aria-label="{{t("versions.delete_label", at=one.at)}}">{{t("files.delete")}}</button>
 %   end
       </td>
-      <td>{{one.replaced}}</td><td><bdi>{{one.by}}</bdi></td></tr>
+      <td data-of="{{t("versions.replaced")}}">{{one.replaced}}</td>
+      <td data-of="{{t("versions.by")}}"><bdi>{{one.by}}</bdi></td></tr>
 % end
   </tbody>
 </table>

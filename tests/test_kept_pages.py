@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
 
@@ -265,5 +265,12 @@ def test_what_is_used_of_a_quota_stands_below_the_list(ann: Person) -> None:
     box = sender.look("/files/papers/").text
     assert "<meter" in box
     assert "is full" not in box
+    link = ann.site.send("/files/papers/", {"link": {"action": "create", "expires": "7d"}}, ann.site.token("**:*"))
+    box_link = urlsplit(link.json["url"]).path
+    stranger = Person(ann.site, "")
+    assert "There is room for 2 kB altogether" in re.sub("[\u00a0\u202f]", " ", stranger.look(box_link).text)
     store(ann, "large.txt", "x" * 1985)
     assert "This folder is full" in sender.look("/files/papers/").text
+    shut = stranger.look(box_link).text
+    assert "This folder is full" in shut
+    assert 'type="file"' not in shut

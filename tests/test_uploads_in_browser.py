@@ -15,6 +15,7 @@ pytest.importorskip("selenium", reason="needs selenium, which is not installed: 
 import test_tus
 from conftest import wait_for
 from selenium.webdriver.common.by import By
+from test_accessibility import dress
 from test_browser import Person, browse
 
 __all__ = ["browse"]
@@ -191,6 +192,17 @@ def test_an_upload_goes_on_after_its_server_its_session_and_its_page_were_away_a
     assert stored(served) == {"large.bin": large.read_bytes()}
 
 
+def fits_a_phone(person: Person) -> bool:
+    """Whether the table of a page has its whole width on a phone, and its rows are cards there."""
+    dress(person, "dark", 360, 740)
+    found = person.driver.execute_script(
+        "const one = document.querySelector('.scroll'), row = one.querySelector('tbody tr');"
+        "return [one.scrollWidth <= one.clientWidth, getComputedStyle(row).display]"
+    )
+    dress(person, "light", 1280, 900)
+    return bool(found == [True, "grid"])
+
+
 def test_a_day_with_a_share(served: test_tus.Served, person: Person, tmp_path: Path) -> None:
     """A folder is made, files go up and are moved, looked at, replaced, archived, deleted and brought back."""
     person.see(".tools summary").click()
@@ -221,6 +233,7 @@ def test_a_day_with_a_share(served: test_tus.Served, person: Person, tmp_path: P
     wait_for(lambda: is_over(person, 1), "the new text")
     person.follow("a.txt")
     person.follow("Versions")
+    assert fits_a_phone(person)
     person.press(person.button("Bring back this version"))
     assert stored(served)["Plans & more/a.txt"] == b"the text of a.txt"
     person.go("/files/docs/Plans%20%26%20more/")
@@ -238,6 +251,7 @@ def test_a_day_with_a_share(served: test_tus.Served, person: Person, tmp_path: P
     person.press(person.button("Delete"))
     assert list(stored(served)) == ["Plans & more/b.txt"]
     person.follow("Trash")
+    assert fits_a_phone(person)
     person.press(person.button("Bring back", "tbody"))
     assert stored(served)["Plans & more/a.txt"] == b"the text of a.txt"
     assert person.complaints() == []
