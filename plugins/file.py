@@ -847,7 +847,10 @@ class FileProvider(FolderRecords, Blobs):
                 raise NotFound("the staged bytes are gone: they were published, discarded or left for a day")
             if staged.modified_at is not None:
                 plugin("file_copies").set_time(source, staged)
-            return self._put(path, str(source), place, alone=if_none_match)
+            put = partial(self._put, path, str(source), place, alone=if_none_match)
+            with suppress(FileNotFoundError):  # another program removes the folder at this moment: it is made once more
+                return put()
+            return put()
 
     @staticmethod
     def _rename(source: str, place: str, path: str, *, alone: bool) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import os
 import random
+import shutil
 import stat
 import threading
 from collections.abc import Callable, Iterator
@@ -463,6 +464,23 @@ def test_special_files_are_passed_over_and_names_that_nobody_can_ask_for_are_mar
         file.read("pipe")
     with pytest.raises(app.Conflict):
         file.write("pipe", [b"x"])
+
+
+def test_a_folder_that_another_program_removes_at_the_moment_of_a_write_is_made_again(
+    file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.write("a/b/old", [b"x"])
+    rename, folder = file._rename, tmp_path / "data" / "a"
+
+    def removed_first(*args: Any, **more: Any) -> None:
+        if (folder / "b" / "old").exists():
+            shutil.rmtree(folder)
+        rename(*args, **more)
+
+    monkeypatch.setattr(file, "_rename", removed_first)
+    assert file.write("a/b/new", [b"whole"]).size_bytes == 5
+    assert [entry.path for entry in file.scan(deep=True)] == ["a/b/new"]
+    assert everything(file.read("a/b/new")) == b"whole"
 
 
 def test_a_page_of_a_large_folder_looks_at_its_own_entries_alone(
