@@ -12,7 +12,10 @@ from typing import NamedTuple
 # defines: MOST_BYTES Text Link read_text links slug
 
 MOST_BYTES = 1_000_000  # of a text
-_HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?---[ \t]*(?:\n|\Z)", re.DOTALL)
+_HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
+_FACT = re.compile(r"([\w-]+(?: [\w-]+){0,3}) *:(?:[ \t]+(.*)|)")
+_BELOW = re.compile(r"\s.*|- .*|[\]}].*|#.*|")  # lines that go on with the one above, or say nothing
+_QUOTED = re.compile(r"([\"'])(.*)\1\s*(?:#.*)?")
 _LONGEST_HEAD = 2000
 
 
@@ -39,21 +42,38 @@ def read_text(data: str) -> Text:
     found = _HEAD.match(data[:_LONGEST_HEAD])
     if not found:
         return Text(_first_heading(data), data, 0, data)
-    facts = dict(map(_fact, (found[1] or "").splitlines()))
+    facts = _facts((found[1] or "").splitlines())
+    if facts is None:  # a text between two lines across the page
+        return Text(_first_heading(data), data, 0, data)
     body = data[found.end() :]
     return Text(facts.get("title") or _first_heading(body), body, found[0].count("\n"), data)
 
 
-def _fact(line: str) -> tuple[str, str]:
-    name, _, value = line.partition(":")
-    value = value.strip()
-    quoted = len(value) > 1 and value[0] == value[-1] and value[0] in "\"'"
-    return name.strip().lower(), value[1:-1] if quoted else value
+def _facts(lines: list[str]) -> dict[str, str] | None:
+    """What lines such as `title: Trips` say; None if there are others."""
+    found: dict[str, str] = {}
+    name = ""
+    for line in map(str.rstrip, lines):
+        if fact := _FACT.fullmatch(line):
+            name, found[fact[1].lower()] = fact[1].lower(), _value(fact[2] or "")
+        elif not _BELOW.fullmatch(line) or (line and not name and not line.startswith("#")):
+            return None
+        elif name and line[:1].isspace():
+            found[name] = f"{found[name]} {line.strip()}".strip()
+    return found
+
+
+def _value(text: str) -> str:
+    quoted = _QUOTED.fullmatch(text.strip())
+    if quoted:
+        return quoted[2].replace("''", "'") if quoted[1] == "'" else quoted[2].replace('\\"', '"')
+    return "" if re.fullmatch("[>|][+-]?", text.strip()) else text.strip()
 
 
 def _first_heading(body: str) -> str:
     """The heading that a text begins with, without signs; "" if it begins with something else."""
     found = re.match(r"\s*# +([^\n]{1,200}?)[ #]*(?:\n|\Z)", body)
+    found = found or re.match(r"\s*(?![#>|+*`-])([^\n]{1,200})\n=+[ \t]*(?:\n|\Z)", body)
     return re.sub(r"[*_`\[\]]", "", found[1]).strip() if found else ""
 
 

@@ -90,6 +90,23 @@ def test_a_page_is_its_text_with_links_into_the_site(site: Site) -> None:
     assert trail == ["Home", "Hand", "Pages", "Leave &amp; more"]
 
 
+@pytest.mark.parametrize(("above", "title"), [
+    ("title: Trips", "Trips"), ("Title: 'Jo''s trips'  # ours", "Jo's trips"), ('title: "a \\"b\\": c"', 'a "b": c'),
+    ("tags: [a,\n  b]\ntitle: >-\n  Long\n  trips\nauthors:\n- Jo\n# more", "Long trips"), ("title:", "H"), ("", "H"),
+    ("title: Ticket #5", "Ticket #5"), ("Only a text between two lines.", None),
+    ("- a list", None), ("https://example.org", None),
+])  # fmt: skip
+@pytest.mark.parametrize("end", ["---", "..."])
+def test_lines_above_a_page_say_its_title_and_a_text_between_two_lines_is_not_lost(
+    above: str, title: str | None, end: str
+) -> None:
+    data = f"---\n{above}\n{end}\n# H\n"
+    text = app.plugin("markdown").read_text(data)
+    assert (text.title, text.body) == (("", data) if title is None else (title, "# H\n"))
+    underlined = app.plugin("markdown").read_text("\nHow *we* work\n===\n")
+    assert underlined.title == "How we work"
+
+
 def test_what_lies_in_a_share_is_reached_there(site: Site) -> None:
     text = shown(site, "apps/wiki/pages/start").text
     assert f'<img src="{site.prefix}/files/docs/wiki/plan.png" alt="plan"' in text
