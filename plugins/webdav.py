@@ -245,7 +245,7 @@ class Call:
 
     def depth(self, default: str, known: Sequence[str]) -> str:
         """The header Depth. Raises BadRequest for one that the method does not know."""
-        depth = self.exchange.header("depth").strip().lower() or default
+        depth = self.exchange.header("depth").replace(" ", "").lower() or default
         if depth not in known:
             raise BadRequest(f"Depth must be {' or '.join(known)} here")
         return depth
@@ -436,9 +436,12 @@ class _Pieces:
         cast(Any, self.pieces).close()
 
 
+_DEPTHS = ("0", "1", "infinity", "1,noroot", "infinity,noroot")  # "noroot" is Microsoft's: without the folder itself
+
+
 def propfind(call: Call) -> Answer:
     """Properties of a place, and of what is in it or below it."""
-    depth = call.depth("infinity", ("0", "1", "infinity"))
+    depth, _, is_without_itself = call.depth("infinity", _DEPTHS).partition(",")
     node, found = call.look(call.place)
     finder = Finder(call, dav_xml.wanted(dav_xml.body_of(call.exchange)))
     nodes: Iterator[Node] = iter(())
@@ -446,7 +449,8 @@ def propfind(call: Call) -> Answer:
         nodes = _below(call, node.place, found, is_deep=depth == "infinity")
     if depth == "infinity":
         nodes = iter(_bounded(nodes))
-    pieces = _Pieces(dav_xml.multistatus(map(finder.response, chain([node], nodes))))
+    itself = [] if is_without_itself and node.is_folder else [node]
+    pieces = _Pieces(dav_xml.multistatus(map(finder.response, chain(itself, nodes))))
     headers = [("Content-Type", dav_xml.MEDIA), ("Cache-Control", "no-store")]
     return Answer(207, headers, pieces.first if pieces.second is None else pieces)
 

@@ -716,3 +716,139 @@ def test_the_room_that_is_left_is_told_on_request(tmp_path: Path) -> None:
     assert [one.text for one in found.values()] == ["999000", "1000"]
     assert f"{D}quota-used-bytes" not in drive.found("", "", "0")["/dav/docs/"]
     site.close()
+
+
+# ---- what the programs of desktops send, in their order
+
+WINDOWS_TIMES = "".join(
+    f"<Z:Win32{name}Time>Sat, 28 Nov 2026 08:00:00 GMT</Z:Win32{name}Time>"
+    for name in ("Creation", "LastAccess", "LastModified")
+)
+WINDOWS_PATCH = (
+    '<?xml version="1.0" encoding="utf-8" ?><D:propertyupdate xmlns:D="DAV:" xmlns:Z="urn:schemas-microsoft-com:"><D:set>'
+    f"<D:prop>{WINDOWS_TIMES}<Z:Win32FileAttributes>00000020</Z:Win32FileAttributes></D:prop></D:set></D:propertyupdate>"
+)
+FINDER_WANTS = (
+    '<?xml version="1.0" encoding="utf-8"?>\n<D:propfind xmlns:D="DAV:">\n<D:prop>\n<D:getlastmodified/>\n'
+    "<D:getcontentlength/>\n<D:creationdate/>\n<D:resourcetype/>\n<D:quota-available-bytes/>\n<D:quota-used-bytes/>\n"
+    "</D:prop>\n</D:propfind>\n"
+)
+OLD_COPY = '<?xml version="1.0"?><d:propertybehavior xmlns:d="DAV:"><d:keepalive>*</d:keepalive></d:propertybehavior>'
+LOCKED = {"If": "(<TOKEN>)"}
+Step = tuple[str, str, dict[str, str], str, int]  # method, path in the share, headers, body, status
+CLIENTS: dict[str, list[Step]] = {
+    "Windows": [
+        ("PROPFIND", "", {"Depth": "0", "Translate": "f"}, "", 207),
+        ("PROPFIND", "", {"Depth": "1", "Translate": "f"}, "", 207),
+        ("PROPFIND", "", {"Depth": "1,noroot"}, "", 207),
+        ("PROPFIND", "desktop.ini", {"Depth": "0"}, "", 404),
+        ("PUT", "New%20Text%20Document.txt", {"Translate": "f", "Overwrite": "F"}, "", 201),
+        ("LOCK", "New%20Text%20Document.txt", {"Timeout": "Second-3600"}, "LOCK", 200),
+        ("PROPPATCH", "New%20Text%20Document.txt", LOCKED, WINDOWS_PATCH, 207),
+        ("HEAD", "New%20Text%20Document.txt", {"Translate": "f"}, "", 200),
+        ("PUT", "New%20Text%20Document.txt", LOCKED, "hello", 204),
+        ("LOCK", "New%20Text%20Document.txt", LOCKED | {"Timeout": "Second-3600"}, "", 200),
+        ("UNLOCK", "New%20Text%20Document.txt", {"Lock-Token": "<TOKEN>"}, "", 204),
+        ("MKCOL", "New%20folder", {}, "", 201),
+        ("MOVE", "New%20folder", {"Destination": "HTTP://LOCALHOST/dav/SHARE/Pl%c3%a4ne/", "Overwrite": "F"}, "", 201),
+        ("MOVE", "New%20Text%20Document.txt",
+         {"Destination": "http://localhost:80/dav/SHARE/Pl%C3%A4ne/a.txt", "Overwrite": "F"}, "", 201),
+        ("MOVE", "Pl%c3%a4ne/a.txt", {"Destination": "http://localhost/dav/SHARE/Pl%c3%a4ne/A.txt", "Overwrite": "F"},
+         "", 201),
+        ("GET", "Pl%C3%A4ne/A.txt", {"Translate": "f"}, "", 200),
+        ("DELETE", "Pl%c3%a4ne/", {"Depth": "infinity"}, "", 204),
+    ],
+    "Office": [
+        ("PUT", "a.docx", {}, "old", 201),
+        ("HEAD", "a.docx", {"X-Office-Major-Version": "16"}, "", 200),
+        ("LOCK", "a.docx", {"Timeout": "Second-3600", "Depth": "0"}, "LOCK", 200),
+        ("GET", "a.docx", LOCKED | {"Translate": "f"}, "", 200),
+        ("PUT", "~%24a.docx", {}, "who", 201),
+        ("PUT", "a.docx", LOCKED | {"Content-Type": "application/msword"}, "new", 204),
+        ("LOCK", "a.docx", {"If": "<http://localhost/dav/SHARE/a.docx> (<TOKEN>)"}, "", 200),
+        ("PUT", "a.docx", {"If": "<http://localhost/dav/SHARE/a.docx> (<TOKEN>)"}, "newer", 204),
+        ("DELETE", "~%24a.docx", {}, "", 204),
+        ("UNLOCK", "a.docx", {"Lock-Token": "<TOKEN>"}, "", 204),
+    ],
+    "Finder": [
+        ("PROPFIND", "", {"Depth": "0"}, FINDER_WANTS, 207),
+        ("PROPFIND", "._.", {"Depth": "0"}, FINDER_WANTS, 404),
+        ("PROPFIND", ".metadata_never_index", {"Depth": "0"}, FINDER_WANTS, 404),
+        ("PUT", "a.txt", {}, "", 201),
+        ("LOCK", "a.txt", {"Timeout": "Second-600", "Depth": "0"}, "LOCK", 200),
+        ("PUT", "a.txt", LOCKED | {"X-Expected-Entity-Length": "5", "Expect": "100-continue"}, "hello", 204),
+        ("LOCK", "a.txt", LOCKED | {"Timeout": "Second-600"}, "", 200),
+        ("UNLOCK", "a.txt", {"Lock-Token": "<TOKEN>"}, "", 204),
+        ("PUT", "._a.txt", {}, "fork", 201),
+        ("GET", "a.txt", {"Range": "bytes=1-3"}, "", 206),
+        ("MOVE", "a.txt", {"Destination": "http://localhost/dav/SHARE/b%3A.txt", "Overwrite": "T"}, "", 201),
+        ("DELETE", "._a.txt", {}, "", 204),
+    ],
+    "gvfs": [
+        ("PROPFIND", "", {"Depth": "1"}, '<propfind xmlns="DAV:"><prop><x:executable xmlns:x="http://apache.org/dav/props/"/>'
+         "<quota-available-bytes/></prop></propfind>", 207),
+        ("PUT", "a.txt", {"If-None-Match": "*"}, "one", 201),
+        ("PUT", "a.txt", {"If-Match": "*"}, "two", 204),
+        ("COPY", "a.txt", {"Destination": "/dav/SHARE/b.txt", "Overwrite": "F"}, "", 201),
+        ("MOVE", "a.txt", {"Destination": "/dav/SHARE/b.txt", "Overwrite": "F"}, "", 412),
+        ("MOVE", "a.txt", {"Destination": "/dav/SHARE/b.txt", "Overwrite": "T"}, "", 204),
+    ],
+    "KDE": [
+        ("PROPFIND", "", {"Depth": "0", "Content-Type": "text/xml; charset=utf-8"}, FINDER_WANTS, 207),
+        ("MKCOL", "a/", {"Content-Type": "text/xml; charset=utf-8"}, "", 201),
+        ("PUT", "a/b.json", {"Content-Type": "application/json", "Overwrite": "F"}, "{}", 201),
+        ("COPY", "a", {"Destination": "http://localhost/dav/SHARE/c", "Depth": "infinity"}, OLD_COPY, 201),
+        ("MOVE", "c/", {"Destination": "http://localhost/dav/SHARE/d/", "Depth": "infinity", "Overwrite": "F"},
+         OLD_COPY, 201),
+        ("GET", "d/b.json", {}, "", 200),
+        ("DELETE", "d/", {"Depth": "infinity"}, "", 204),
+    ],
+    "Cyberduck": [
+        ("HEAD", "", {}, "", 200),
+        ("PROPFIND", "", {"Depth": "1"}, '<D:propfind xmlns:D="DAV:"><D:allprop/></D:propfind>', 207),
+        ("PUT", "a.bin", {"Expect": "100-continue", "Content-Type": "application/x-www-form-urlencoded"}, "a=1&b=2", 201),
+        ("PROPPATCH", "a.bin", {}, patch('<s:lastmodified xmlns:s="SAR:">2026-11-28T08:00:00Z</s:lastmodified>'), 207),
+        ("PUT", "a.bin", {"Content-Type": "multipart/form-data; boundary=x"}, "--x--", 204),
+        ("GET", "a.bin", {"Accept-Encoding": "gzip"}, "", 200),
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_what_each_client_sends_is_answered_as_it_expects(drive: Drive, client: str) -> None:
+    token, sent = "", ""
+    for method, path, headers, body, status in CLIENTS[client]:
+        made = {
+            name.replace("-", "_"): one.replace("TOKEN", token).replace("SHARE", drive.share)
+            for name, one in headers.items()
+        }
+        reply = drive.ask(method, path, LOCK_BODY.format(scope="exclusive") if body == "LOCK" else body, **made)
+        assert reply.status == status, (method, path, headers, reply.text)
+        token = reply["Lock-Token"].strip("<>") or token
+        sent = body if method == "PUT" and not path.startswith(("._", "~")) else sent
+        if method == "GET":
+            assert reply.text == (sent[1:4] if status == 206 else sent)
+        if method in ("PROPFIND", "PROPPATCH") and status == 207:
+            assert all(one.startswith(f"/dav/{drive.share}/") for one in told(reply)), path
+
+
+@pytest.mark.parametrize("depth", ["1,noroot", "infinity, noroot"])
+def test_microsofts_clients_may_ask_for_what_is_in_a_folder_without_the_folder(drive: Drive, depth: str) -> None:
+    drive.put("a.txt")
+    assert list(drive.found("", depth=depth)) == [f"/dav/{drive.share}/a.txt"]
+    assert list(drive.found("a.txt", depth=depth)) == [f"/dav/{drive.share}/a.txt"]
+    drive.ask("DELETE", "a.txt")
+    assert drive.found("", depth=depth) == {}
+
+
+@pytest.mark.parametrize("destination", ["https://files.example.org/dav/docs/b", "HTTPS://Files.Example.org:443/dav/docs/b"])
+def test_behind_a_proxy_a_destination_may_name_the_site_as_its_clients_do(tmp_path: Path, destination: str) -> None:
+    edit = 'url = "https://files.example.org"\n'
+    site = Site(tmp_path, edit=lambda text: text.replace("[site]\n", "[site]\n" + edit))
+    own = basic(site.token("files/**:*"))
+    assert site.ask("PUT", "/dav/docs/a", b"x", own).status == 201
+    done = site.ask("MOVE", "/dav/docs/a", b"", own | {"Destination": destination})
+    assert (done.status, done["Location"]) == (201, "/dav/docs/b")
+    other = site.ask("MOVE", "/dav/docs/b", b"", own | {"Destination": "http://files.example.org:8080/dav/docs/c"})
+    assert other.status == 502
+    site.close()
