@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import struct
 import sys
 import wave
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,6 +82,10 @@ def test_files_are_looked_at_on_every_screen_and_nothing_in_them_runs(
     assert [one for one in person.complaints() if "Content Security Policy" in one] == []
     person.go("/files/docs/drawing.svg?_view=1")
     assert person.driver.execute_script("return document.querySelector('.view img').naturalWidth") == 300
+    picture = with_orientation(b64decode(person.driver.execute_script(SIDEWAYS)), 6)
+    (share.folder / "share" / "sideways.jpg").write_bytes(picture)
+    person.go("/files/docs/sideways.jpg?_view=1")
+    assert person.driver.execute_async_script(SHOWN) == ["from-image", True, "red", "blue"]
     person.go("/files/docs/tone.wav?_view=1")
     length = "const [done] = arguments, one = document.querySelector('audio');"
     length += "one.readyState ? done(one.duration) : one.addEventListener('loadedmetadata', () => done(one.duration));"
@@ -89,6 +95,33 @@ def test_files_are_looked_at_on_every_screen_and_nothing_in_them_runs(
     assert person.driver.current_url.endswith("/files/docs/plan.py?_view=1")
     person.press(person.see("a[rel=next]"))
     assert "README.md" in person.see("h1").text
+
+
+SIDEWAYS = """
+const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+[canvas.width, canvas.height] = [300, 200];
+for (const [colour, left] of [["red", 0], ["blue", 150]]) { pen.fillStyle = colour; pen.fillRect(left, 0, 150, 200); }
+return canvas.toDataURL("image/jpeg").split(",")[1];
+"""
+SHOWN = """
+const done = arguments[0], image = document.querySelector(".view img");
+const look = () => {
+  const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
+  [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+  pen.drawImage(image, 0, 0);
+  const colours = [20, image.naturalHeight - 20].map((y) => pen.getImageData(100, y, 1, 1).data[0] > 127 ? "red" : "blue");
+  const shown = image.getBoundingClientRect();
+  done([getComputedStyle(image).imageOrientation, shown.height > shown.width, ...colours]);
+};
+image.complete ? look() : image.addEventListener("load", look);
+"""
+
+
+def with_orientation(picture: bytes, orientation: int) -> bytes:
+    """A JPEG as a camera writes it that was held on its side: EXIF with the one tag 0x112."""
+    tiff = b"II*\0" + struct.pack("<LHHHLHHL", 8, 1, 0x112, 3, 1, orientation, 0, 0)
+    exif = b"Exif\0\0" + tiff
+    return picture[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + picture[2:]
 
 
 def press(person: Person, what: str, wanted: str) -> None:
