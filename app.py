@@ -3173,7 +3173,7 @@ class HttpDoor:
             decode=partial(self._decode, exchange, resource) if is_write and not is_bytes else None,
             typed=not (is_write and exchange.is_form), partial=exchange.method == "PATCH",
             whole=exchange.format.whole and not is_write, credential=exchange.credential,
-            encoded=type(exchange.format) is JsonFormat, timed="chart" in exchange.format.subjects,
+            encoded=type(exchange.format) is JsonFormat, timed="table" not in exchange.format.subjects,
             idempotency_key=self._idempotency_key(exchange) if is_write else "",
             body=exchange.body if is_bytes else None, body_bytes=exchange.body.size_bytes if is_bytes else None,
             modified_at=plugin("file_times").asked(exchange) if is_bytes else None,

@@ -126,6 +126,7 @@ class Share(Route):
         if unknown := [one for one in exchange.query if not is_view or one not in _OF_PAGES]:
             raise BadRequest(f"{unknown[0]} is no parameter of a link")
         facts = {"whole": exchange.format.whole, "page": exchange.page and is_view, "languages": exchange.languages}
+        facts["timed"] = "table" not in exchange.format.subjects
         response = links.read(site, row, exchange.id, exchange.query, **facts)
         if response.content:
             return send_content(exchange, response.content)

@@ -50,6 +50,12 @@ provider = "main"
 sql = '''with recursive n(i) as (select 1 union all select i + 1 from n where i < 10010)
   select '2026-01-01' as a, 'n' || i as name from n'''
 calendar = { start = "a", title = "name" }
+[views.endless]
+provider = "main"
+timeout = "1s"
+sql = '''with recursive n(i) as (select 1 union all select i + 1 from n)
+  select '2026-01-01' as a, 'n' || i as name from n where i < 4'''
+calendar = { start = "a", title = "name" }
 [views.lost]
 provider = "main"
 sql = "select 1 as a"
@@ -87,6 +93,14 @@ def add(site: Site, by: str, **trip: Any) -> str:
     reply = site.send("/forms/trip", trip, by)
     assert reply.status == 201, reply.text
     return str(reply.json["id"])
+
+
+def test_a_calendar_has_the_time_of_a_page_whoever_asks_for_it(site: Site, root: str) -> None:
+    made = site.send("/views/endless?_size=1", {"link": {"action": "read", "expires": "1d"}}, root)
+    link = "/s/" + made.json["url"].rpartition("/")[2]
+    for address in ("/views/endless.ics", f"{link}.ics"):
+        reply = site.get(address, root if address.startswith("/views") else "")
+        assert (reply.status, reply.json["code"]) == (504, "query_timeout"), address
 
 
 def test_days_moments_and_texts_arrive_as_they_are_meant(site: Site, root: str) -> None:
