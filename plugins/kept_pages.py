@@ -109,11 +109,16 @@ def trash(
     page = {
         "rows": rows, "several": bar, "crumbs": file_pages.crumbs(folder, exchange, title), "empties": bool(rows),
         "form_title": _name_of(exchange, folder), "back_href": exchange.url(here), "count": "", "ways": "",
+        "stays": t("trash.stays", contact=_contact(exchange)) if not all(one.may_restore for one in rows) else "",
         "note": t("trash.note", n=days) if (days := int(share.config.trash_s) // _DAY_S) else "",
         "previous_href": "", "first_href": exchange.url(here, _trash="1", _size=size) if "_next" in exchange.query else "",
         "next_href": exchange.url(here, _trash="1", _size=size, _next=following) if following else "",
     }  # fmt: skip
     return _shown(exchange, caller, "trash.tpl", title, page)
+
+
+def _contact(exchange: Exchange) -> str:
+    return pages.pages_of(exchange).contact(exchange) or str(exchange.locale.t("common.somebody"))
 
 
 def _name_of(exchange: Exchange, folder: One) -> str:
@@ -150,9 +155,11 @@ def versions(
         )
         for old in found
     ]  # fmt: skip
+    may_restore = caller.may(Action.UPDATE if blob else Action.CREATE, address)
     page = {
         "name": parts[-1], "present": present, "rows": rows, "action": file_pages.action(exchange, address, "versions"),
-        "may_restore": caller.may(Action.UPDATE if blob else Action.CREATE, address),
+        "may_restore": may_restore,
+        "stays": "" if may_restore or not rows else t("versions.stays", contact=_contact(exchange)),
         "may_delete": caller.may(Action.DELETE, address),
         "crumbs": file_pages.crumbs(One(share, one.parts[:-1]), exchange, parts[-1]),
         "back": _name_of(exchange, One(share, one.parts[:-1])),

@@ -11,6 +11,9 @@
 % if page.note:
 <p class="note">{{page.note}}</p>
 % end
+% if page.stays:
+<p class="note">{{page.stays}}</p>
+% end
 % if page.rows:
 %   include('_several.tpl', bar=page.several)
 <div class="scroll" role="region" aria-labelledby="thrown" tabindex="0">

@@ -37,6 +37,9 @@
 % if page.present and page.present.by:
 <p class="note">{{!t.html("versions.sender", who=t.tag("bdi", page.present.by))}}</p>
 % end
+% if page.stays:
+<p class="note">{{page.stays}}</p>
+% end
 % if not page.rows:
 <p class="note">{{t("versions.none")}}</p>
 % end

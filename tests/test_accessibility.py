@@ -412,6 +412,16 @@ def test_the_steps_of_an_import_break_none_either(site: Server, person: Person, 
     assert wrong_with(person, axe) == []
 
 
+def test_trash_and_versions_are_cards_on_a_phone(site: Server, person: Person) -> None:
+    dress(person, "light", *SIZES[1])
+    for address in ("/files/drawer/?_trash=1", "/files/drawer/b.txt?_versions=1"):
+        person.go(address)
+        wide = "const one = document.querySelector('main .scroll'); return one.scrollWidth - one.clientWidth"
+        assert person.driver.execute_script(wide) <= 0, address
+        for shown in (".does button", "td.num", "td:last-child"):
+            assert person.see(f"tbody tr:last-child {shown}").is_displayed(), (address, shown)
+
+
 def test_what_the_trash_and_versions_ask_breaks_none_either(site: Server, person: Person, axe: str) -> None:
     def ask(page: str, button: str, words: str) -> None:
         dress(person, "light", *SIZES[0])
