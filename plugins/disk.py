@@ -12,9 +12,10 @@ from pathlib import Path
 # ==== 1. DISK ====================================================================================================
 # What a caller was told is on the disk: the bytes of a file by themselves, and its name with its folder.
 # uses: nothing
-# defines: lasts sync for_a_while write_out sync_folder sync_tree make_folder replace_file
+# defines: lasts sync for_a_while write_out at_the_end sync_folder sync_tree make_folder replace_file
 
 _lasts: ContextVar[bool] = ContextVar("lasts", default=True)
+_later: ContextVar[dict[str, None] | None] = ContextVar("later", default=None)  # folders that wait to be made durable
 
 
 def lasts() -> bool:
@@ -52,8 +53,29 @@ def write_out(descriptor: int, start: int, size_bytes: int) -> None:
     sync(descriptor)
 
 
+@contextmanager
+def at_the_end() -> Iterator[None]:
+    """Folders that this thread makes durable in the block are made so once each, when it ends: before it is said that any of
+    what was done in it is done. One that is gone by then has nothing to lose."""
+    folders: dict[str, None] = {}
+    token = _later.set(folders)
+    is_done = False
+    try:
+        yield
+        is_done = True
+    finally:
+        _later.reset(token)
+        for path in folders:
+            with suppress(FileNotFoundError if is_done else OSError):  # what failed before is the one to tell
+                sync_folder(path)
+
+
 def sync_folder(path: str | Path) -> None:
     """Make the names in a folder durable; of a file, its bytes."""
+    later = _later.get()
+    if later is not None:
+        later[str(path)] = None
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         sync(descriptor)

@@ -677,6 +677,13 @@ def _names_in(provider: FileProvider, path: str) -> Iterator[str]:
         yield from (one.name for one in found)
 
 
+@contextmanager
+def _together(provider: FileProvider) -> Iterator[None]:
+    """What is copied, moved and removed in the block is durable when it ends, and not before."""
+    with provider._errors("making names durable"), plugin("disk").at_the_end():
+        yield
+
+
 class FileProvider(FolderRecords, Blobs):
     """A folder: its files are the blobs, usable by other programs too, and root/.satchel keeps records and uploads.
 
@@ -687,6 +694,7 @@ class FileProvider(FolderRecords, Blobs):
     kind = "file"
     keeps_folders = keeps_times = serves_places = True
     names_in = _names_in
+    together = _together
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
     def __init__(self, name: str, options: Mapping[str, Any], folder: Path, *, clock: Clock = time.time) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +15,7 @@ from app import CHUNK_BYTES, BadRequest, Blob, Blobs, Conflict, NotFound, Precon
 # ==== 1. COPIES ==================================================================================================
 # The bytes are read and staged again. A file that is replaced meanwhile is copied as it was.
 # uses: ERRORS VALUES CONTRACTS
-# defines: within
+# defines: within together
 
 
 def within(blobs: Blobs, source: str, target: str) -> Blob:
@@ -33,6 +33,14 @@ def within(blobs: Blobs, source: str, target: str) -> Blob:
     except BaseException:
         blobs.discard(staged)
         raise
+
+
+def together(*several: Blobs) -> ExitStack:
+    """A block in which many files are copied, moved or removed, and made durable together where a provider can."""
+    stack = ExitStack()
+    for blobs in dict.fromkeys(several):
+        stack.enter_context(getattr(blobs, "together", nullcontext)())
+    return stack
 
 
 # ==== 2. PLAIN ===================================================================================================
@@ -70,7 +78,8 @@ def plain(blobs: Any, source: str, target: str) -> Blob:
         raise NotFound(f"there is no file {source}")
     if blobs.stat(target) or blobs.is_folder(target):
         raise Conflict(f"{target} exists already")
-    staged: Staged = blobs.stage(())
+    with plugin("disk").for_a_while():  # nothing is in it yet
+        staged: Staged = blobs.stage(())
     try:
         with (
             closing(blobs.read(source, if_match=blob.etag)) as reader,
@@ -78,8 +87,8 @@ def plain(blobs: Any, source: str, target: str) -> Blob:
             place.open("r+b", buffering=0) as file,
         ):
             duplicate(reader.fileno(), file.fileno(), blob.size_bytes, partial(blobs.reserve.check, "copying"))
-            plugin("disk").sync(file.fileno())
-        whole = Staged(staged.id, blob.size_bytes, "", blob.modified_at)
+            set_time(place, staged._replace(modified_at=blob.modified_at))  # which makes the bytes durable, too
+        whole = Staged(staged.id, blob.size_bytes, "")
         return cast(Blob, blobs.publish(whole, target, if_none_match=True))
     except BaseException as error:
         blobs.discard(staged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 else:
     file_trees, kept_files = app.plugin("file_trees"), app.plugin("kept_files")
     Place, Tree = file_trees.Place, file_trees.Tree
+together = app.plugin("file_copies").together
 
 # ==== 1. CARRIED =================================================================================================
 # One file from place to place, within a provider or between two. Nothing is removed before it is at its new place.
@@ -418,15 +419,16 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
     undo: list[Callable[[], Any]] = []
     done: list[Carried] = []
     try:
-        for path in (wish.target.path, *folders):
-            _make_folder(wish.target.blobs, path, undo)
-        for one in ones:
-            with suppress(NotFound):  # somebody else was faster
-                if keeping and one.present:
-                    keeping.copy(one.path)
-                done.append(_carry_one(wish, one, undo))
-                if keeping and one.present:
-                    keeping.finish(one.path)
+        with nullcontext() if keeping else together(wish.target.blobs, wish.source.blobs):
+            for path in (wish.target.path, *folders):
+                _make_folder(wish.target.blobs, path, undo)
+            for one in ones:
+                with suppress(NotFound):  # somebody else was faster
+                    if keeping and one.present:
+                        keeping.copy(one.path)
+                    done.append(_carry_one(wish, one, undo))
+                    if keeping and one.present:
+                        keeping.finish(one.path)
         if ones and not done:
             raise NotFound(f"{wish.source.address()} does not exist")
     except BaseException as error:
@@ -492,11 +494,12 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
     """Removes what is at its new place from the old one."""
     source, left = wish.source.blobs, 0
     try:
-        for number, one in enumerate(done):
-            left = len(done) - number
-            if source is not wish.target.blobs or one.present:
-                with suppress(NotFound):  # somebody else was faster
-                    source.remove(one.source.path, if_match=one.source.etag)
+        with together(source):
+            for number, one in enumerate(done):
+                left = len(done) - number
+                if source is not wish.target.blobs or one.present:
+                    with suppress(NotFound):  # somebody else was faster
+                        source.remove(one.source.path, if_match=one.source.etag)
     except AppError as error:
         _say(error, f"all is at {wish.target.address()}, and {how_many(left, 'file')} at the old place too")
         raise

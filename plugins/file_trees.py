@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote
@@ -38,6 +38,7 @@ from app import (
 )
 
 names = plugin("file_names")
+together = plugin("file_copies").together
 
 # ==== 1. TREES ===================================================================================================
 # A folder is walked as its listing shows it, within a bound. What cannot be looked at keeps the folder where it is.
@@ -210,12 +211,13 @@ def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
 def _delete(place: Place, tree: Tree, told: Value, remove: Callable[[str], None]) -> None:
     gone = 0
     try:
-        for blob in tree.files:
-            with suppress(NotFound):  # somebody else was faster
-                remove(blob.path)
-            gone += 1
-        if not emptied(place, tree):
-            raise Conflict("something was put into the folder meanwhile, and is still there")
+        with together(place.blobs) if remove == place.blobs.remove else nullcontext():
+            for blob in tree.files:
+                with suppress(NotFound):  # somebody else was faster
+                    remove(blob.path)
+                gone += 1
+            if not emptied(place, tree):
+                raise Conflict("something was put into the folder meanwhile, and is still there")
     except AppError as error:
         told["files"] = gone
         error.message = f"{error.message} ({gone} of {how_many(len(tree.files), 'file')} were deleted)"

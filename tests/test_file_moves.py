@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ from app import (
     PreconditionFailed,
     Query,
     TooLarge,
+    Unavailable,
     Unsupported,
     UnsupportedMedia,
 )
@@ -465,3 +468,50 @@ def test_random_operations_do_what_the_model_does(site: Site, seed: int) -> None
         made = {f"files/{one}" for one in shelf.folders if "/" in one}
         assert not makes_folders(site) or made <= {*found}, (number, verb, source, target, overwrite)
     assert 10 < refused < 50
+
+
+# ---- durable
+
+
+def test_many_files_are_durable_before_the_answer_with_one_sync_of_each_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = Site(tmp_path, '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n' + SHARES)
+    fill(site, *(f"files/disk/a/{number}" for number in range(30)))
+    synced, fsync = list[str](), os.fsync
+
+    def spy(descriptor: int) -> None:
+        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", spy)
+    root = tmp_path.resolve() / "other"
+
+    def inside() -> list[str]:
+        found = [one for one in synced if one.startswith(f"{root}")]
+        synced.clear()
+        return found
+
+    site.create("files/disk/a", {"copy": "files/disk/b"})
+    first = inside()
+    assert len([one for one in first if "/staged/" in one]) == 30  # the bytes of each, once
+    assert first.count(str(root / "b")) == first.count(str(root)) == 1  # and then the names of all of them
+    assert min(first.index(str(root / "b")), first.index(str(root))) >= 30
+    site.delete("files/disk/b", params={"_tree": "1"})
+    assert inside().count(str(root)) == 1
+    refused: list[str] = []
+
+    def fail_once(descriptor: int) -> None:
+        place = os.readlink(f"/proc/self/fd/{descriptor}")
+        if place == str(root / "c") and not refused:
+            refused.append(place)
+            raise OSError(errno.EIO, "no")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail_once)
+    with pytest.raises(Unavailable):
+        site.create("files/disk/a", {"copy": "files/disk/c"})
+    assert refused
+    assert not (root / "c").exists()
+    assert len(tree(site, "files/disk/a/")) == 30
+    site.close()
