@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # ==== 1. CHARTS ==================================================================================================
 # Rows become points here, and points words: plugins/svg.py draws them. What no picture can hold is left out and said.
 # uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:locale
-# defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture chart_of faults on_page picture
+# defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture view_of chart_of faults on_page picture
 #          drawing extremes show_y
 
 KINDS = ("bar", "stacked", "line", "area", "pie", "scatter")
@@ -71,10 +71,16 @@ class Picture(NamedTuple):
     note: str = ""
 
 
+def view_of(config: Config, address: str) -> ViewConfig | None:
+    """What is declared of a view; None if there is none at the address."""
+    named = (one for one in config.resources if isinstance(one, ViewConfig) and f"views/{one.name}" == address)
+    return next(named, None)
+
+
 def chart_of(config: Config, address: str) -> Value:
     """The declared chart of a view; {} if it has none."""
-    named = (one for one in config.resources if isinstance(one, ViewConfig) and f"views/{one.name}" == address)
-    return next((one.chart for one in named), {})
+    view = view_of(config, address)
+    return view.chart if view else {}
 
 
 # ---- what is wrong with one

@@ -126,7 +126,8 @@ def test_the_picture_has_the_filters_and_the_rights_of_whoever_asks(site: Site, 
 @pytest.mark.parametrize("rows", ["select count(*) as x, 1 as y from n", "select 1 as x, i as y from n where i in (1, 0)"])
 def test_a_statement_has_the_time_of_a_page_for_a_picture_and_no_limit_for_an_export(tmp_path: Path, rows: str) -> None:
     endless = f"with recursive n(i) as (select 1 union all select i + 1 from n) {rows}"
-    view = f'[views.endless]\nsql = "{endless}"\ntimeout = "1s"\nchart = {{ kind = "bar", x = "x", y = "y" }}\n'
+    chart = 'chart = { kind = "bar", x = "x", y = "y" }\n'
+    view = f'[views.endless]\nsql = "{endless}"\ntimeout = "1s"\n{chart}[views.odd]\nsql = "select 1 as x"\n{chart}'
     site = Site(tmp_path, edit=lambda _: SITE + view)
     asked = list[float | None]()
     provider: Any = site.app.providers["main"]
@@ -134,6 +135,9 @@ def test_a_statement_has_the_time_of_a_page_for_a_picture_and_no_limit_for_an_ex
     provider._views.select = lambda one: asked.append(one.timeout_s) or select(one)
     reply = site.get("/views/endless.svg", site.token("**:*"))
     assert (reply.status, reply.json["code"], asked) == (504, "query_timeout", [1.0])
+    odd = site.get("/views/odd.svg", site.token("**:*"))
+    assert (odd.status, odd.json["detail"]) == (501, "the chart of views/odd names 'y', which is no column of its rows")
+    asked.pop()
     assert site.get("/views/rows.csv", site.token("**:*")).status == 200
     assert asked == [1.0, None]
     site.close()
