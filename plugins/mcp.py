@@ -274,7 +274,19 @@ def _about(call: Call) -> Value:
 
 
 def _tools(call: Call, params: Value) -> Value:
+    _check_first(params)
     return {"tools": mcp_tools.tools(call)}
+
+
+def _templates(call: Call, params: Value) -> Value:
+    _check_first(params)
+    return mcp_files.templates(call)
+
+
+def _check_first(params: Value) -> None:
+    """Raises RpcError for a cursor: a list that is answered whole has given none."""
+    if params.get("cursor") is not None:
+        raise RpcError(_PARAMS, "cursor is not one of this list, which is answered whole: ask without it")
 
 
 def _called(call: Call, params: Value) -> Value:
@@ -302,6 +314,6 @@ def _content(found: Value) -> Value:
 _METHODS: Mapping[str, Callable[[Call, Value], Value]] = {
     "initialize": _initialize, "server/discover": _discover, "ping": lambda call, params: {}, "tools/list": _tools,
     "tools/call": _called, "resources/list": lambda call, params: mcp_files.listed(call, params.get("cursor")),
-    "resources/templates/list": lambda call, params: mcp_files.templates(call),
+    "resources/templates/list": _templates,
     "resources/read": lambda call, params: mcp_files.read(call, params.get("uri")),
 }  # fmt: skip

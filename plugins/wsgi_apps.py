@@ -266,6 +266,7 @@ class Call:
                 raise RuntimeError("the program did not call start_response")
             if self._input.fault:  # which the program may have taken for a fault of its own
                 raise self._input.fault
+            self._check_length()
             self._is_sent = True
             return self._whole() or Answer(self._status, self._headers, self)
         except BaseException as error:
@@ -273,6 +274,19 @@ class Call:
             if self._input.fault and error is not self._input.fault:
                 raise self._input.fault from error
             raise
+
+    def _check_length(self) -> None:
+        """Raises RuntimeError if Content-Length is wrong, as far as is known before the head goes out: of a list it is known
+        whole, of anything else only that its beginning is too long."""
+        announced = [int(value) for name, value in self._headers if name.lower() == "content-length"]
+        if not announced or self._method == "HEAD" or self._status in (204, 304):
+            return
+        is_all = isinstance(self._found, list | tuple)
+        parts = self._found if is_all else [self._first]
+        size = self._written.tell() + sum(len(_checked_chunk(one)) for one in parts)
+        if size > announced[0] or (is_all and size < announced[0]):
+            than = "" if is_all else "at least "
+            raise RuntimeError(f"Content-Length is {announced[0]}, but the program answers with {than}{size} bytes")
 
     def _whole(self) -> Answer | None:
         """The answer with its body, if the program has given that as a list and left its length to us."""

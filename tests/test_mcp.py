@@ -141,7 +141,10 @@ def request(method: str = "ping", **more: Any) -> dict[str, Any]:
         (request("tools/call", params={"name": "none"}), 200, -32602), (request("tools/call"), 200, -32602),
         (request("tools/call", params={"name": "view_costly", "arguments": 7}), 200, -32602),
         (request("resources/read", params={"uri": "file:///etc/passwd"}), 200, -32002),
-        (request("resources/list", params={"cursor": "x"}), 200, -32602), ([], 400, -32600), ([request()] * 21, 400, -32600),
+        (request("resources/list", params={"cursor": "x"}), 200, -32602),
+        (request("resources/templates/list", params={"cursor": "x"}), 200, -32602),
+        (request("tools/list", params={"cursor": "x"}), 200, -32602),
+        ([], 400, -32600), ([request()] * 21, 400, -32600),
     ],
 )  # fmt: skip
 def test_a_message_that_is_wrong_has_its_code(site: Site, root: str, body: Any, status: int, code: int) -> None:

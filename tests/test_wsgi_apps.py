@@ -119,6 +119,11 @@ STATUSES = {
     "odd": "299 So So", "informed": "100 Continue", "wrong": "OK", "none": "204 No Content", "same": "304 Not Modified",
 }
 
+LENGTHS = {
+    "short list": lambda: [b"abc"], "long list": lambda: [b"abc", b"def"], "long write": lambda: [],
+    "long stream": lambda: iter([b"abcdef"]), "short stream": lambda: iter([b"abc"]),
+}
+
 
 def plain(environ, start_response):
     """What no validator lets through, and what it would hide."""
@@ -150,9 +155,11 @@ def plain(environ, start_response):
     if name == "list":
         start_response("200 OK", PLAIN)
         return [b"a", b"", b"bc"]
-    if name == "short list":
-        start_response("200 OK", PLAIN + [("Content-Length", "5")])
-        return [b"abc"]
+    if name in LENGTHS:
+        write = start_response("200 OK", PLAIN + [("Content-Length", "5")])
+        if name == "long write":
+            write(b"abcdef")
+        return LENGTHS[name]()
     if name == "text":
         start_response("200 OK", PLAIN)
         return Body(name, ["text"])
@@ -449,7 +456,7 @@ def test_an_answer_that_fails_on_its_way_is_broken_off(site: Site, program: Any,
             connection.ask("GET", f"{site.prefix}/apps/stock/app/{quote(name)}", headers=bearer(site))
         wait_for(lambda name=name: name in program.CLOSED, "the end of its answer")  # type: ignore[misc]
     with Connection(server.connect()) as connection, pytest.raises(http.client.IncompleteRead):
-        connection.ask("GET", f"{site.prefix}/apps/plain/app/short%20list", headers=bearer(site))
+        connection.ask("GET", f"{site.prefix}/apps/plain/app/short%20stream", headers=bearer(site))
 
 
 def raw(site: Site, server: Running, name: str, method: str = "GET", *lines: str, rest: bytes = b"") -> bytes:
@@ -543,12 +550,14 @@ def test_the_head_of_an_answer_may_be_replaced_until_its_first_bytes(site: Site,
 
 
 @pytest.mark.parametrize(
-    "name", ["hop", "line", "name", "length", "lengths", "letter", "informed", "wrong", "text", "silent", "twice"]
-)
+    "name",
+    ["hop", "line", "name", "length", "lengths", "letter", "informed", "wrong", "text", "silent", "twice", "short list",
+     "long list", "long write", "long stream"],
+)  # fmt: skip
 def test_an_answer_that_is_none_is_a_fault_of_the_program(
     site: Site, program: Any, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reply = get(site, f"plain/app/{name}", site.token("apps/plain:read"))
+    reply = get(site, f"plain/app/{quote(name)}", site.token("apps/plain:read"))
     assert (reply.status, reply.json["code"]) == (500, "internal_error")
     assert ([name] if name in ("text", "silent") else []) == program.CLOSED
     assert "request" in caplog.text
