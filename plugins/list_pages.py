@@ -61,6 +61,8 @@ class _Asked:
         self.way, self.exchange, self.page, self.known, self.is_sorted = way, exchange, page, known, is_sorted
         self.again, self.here, self.locale = again(exchange, known, page), exchange.inner, exchange.locale
         self.by_name = {column.name: column for column in known}
+        request = page.get("request")  # of a link to a view it has the order that the link keeps
+        self.order = self.again.get("_sort") or (request.params.get("_sort", "") if request else "")
         self._found: list[Asking] | None = None
 
     def _link(self, **changed: str | None) -> str:
@@ -83,8 +85,8 @@ class _Asked:
 
     def _heading(self, column: Column) -> SimpleNamespace:
         """The head of a column: pressed once it sorts, pressed again it turns the order, and then lets go of it."""
-        name, sort = column.name, self.again.get("_sort", "")
-        turned = {name: "-" + name, "-" + name: None}.get(sort, name)
+        name, sort = column.name, self.order
+        turned = {name: "-" + name, "-" + name: None if "_sort" in self.again else name}.get(sort, name)
         return SimpleNamespace(
             title=self.locale.heading(column), numeric=column.type in ("number", "integer"),
             sort_href=self._link(_sort=turned) if self.is_sorted else "",

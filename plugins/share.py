@@ -104,7 +104,7 @@ class Share(Route):
         if row.value["password"] and not _knows(exchange, row):
             return _asks(exchange, site, row)
         if exchange.method == "POST" and not (row.value["action"] == Action.CREATE and exchange.media_type == _MULTIPART):
-            return see_other(exchange.path)
+            return see_other(exchange.own_address)
         exchange.subject = links.name_of(row)  # for the log
         answer = self._folder(exchange, site, row, caller, rest) if is_folder else self._shown(exchange, site, row)
         with self._lock:
@@ -228,7 +228,7 @@ def _asks(exchange: Exchange, site: App, row: Record) -> Answer:
         return cast(Answer, plugin("share_pages").locked(exchange, 403, error.message))
     sealed = site.seal("share link", f"{row.key} {int(site.clock()) + _OPEN_S}")
     exchange.cookies.append(exchange.door.cookie(exchange, sealed, _OPEN_S, f"{_COOKIE}{links.id_of(row)}_"))
-    return see_other(exchange.path)
+    return see_other(exchange.own_address)
 
 
 def _password(exchange: Exchange) -> str:

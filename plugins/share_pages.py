@@ -155,6 +155,6 @@ def view(exchange: Exchange, site: App, response: Response) -> Answer:
 def locked(exchange: Exchange, status: int, error: str = "") -> Answer:
     """The page that asks for a password."""
     t = exchange.locale.t
-    page = {"title": t("links.locked"), "action": exchange.own_path, "error": t.said(error).capitalize() if error else ""}
+    page = {"title": t("links.locked"), "action": exchange.own_address, "error": t.said(error).capitalize() if error else ""}
     body = pages.pages_of(exchange).render(exchange, "share_password.tpl", page["title"], page, caller=_NO_CRUMBS)
     return cast(Answer, pages.page_answer(status, body))

@@ -111,6 +111,9 @@ def test_a_view_is_a_page_without_menus_that_keeps_its_query(site: Site, root: s
     assert len(site.get(link + ".csv").text.splitlines()) > 60
     assert [row["i"] for row in site.get(link + ".json?_sort=-i&_size=2").json["items"]] == [60, 59]
     assert site.get(link + ".csv")["Content-Disposition"] == 'attachment; filename="numbers.csv"'
+    ordered = made(site, "/views/numbers?_sort=-i", root)
+    assert re.findall(r'aria-sort="(\w+)"', site.ask("GET", ordered, None, PAGE).text) == ["descending"]
+    assert f'href="{ordered}?_sort=i"' in site.ask("GET", ordered, None, PAGE).text
     for asked in ("top=1", "_q=x", "i__gt=3", "_count=1", "x=1"):
         assert site.get(f"{link}?{asked}").status == 400, asked
     assert site.get(link + ".zip").status == site.get(link + ".ics").status == 406
@@ -568,6 +571,9 @@ def test_a_password_of_a_folder_is_asked_once_for_all_of_it(site: Site, root: st
     assert (opened.status, opened["Location"]) == (303, f"{link}/")
     for way in ("", "/", "/plan.txt"):
         assert site.get(f"{link}{way}", Cookie=opened.cookie).status == 200
+    asked = f"{link}/plan.txt?_view=1"  # what was asked for is what comes once the password is known
+    assert f'action="{asked}"' in site.get(asked, **PAGE).text
+    assert site.submit(asked, {"password": "a secret"})["Location"] == asked
 
 
 # ---- boxes
