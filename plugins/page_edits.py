@@ -10,6 +10,7 @@ from app import (
     Answer,
     AppError,
     AppPage,
+    BadRequest,
     Exchange,
     Exists,
     Fault,
@@ -24,6 +25,7 @@ from app import (
     TooLarge,
     UnsupportedAction,
     Value,
+    check_path,
     check_text,
     in_units,
     nearest,
@@ -47,6 +49,16 @@ else:
 # defines: Edit shown_again crumbs shown
 
 _LONGEST_TITLE = 200
+
+
+def _name_of(title: str) -> str:
+    """The name of a new page, by its title; not that of a device, such as "aux", which no file may have."""
+    name = markdown.slug(title)
+    try:
+        check_path([name + ENDING])
+    except BadRequest:
+        return f"{name}-page"
+    return name
 
 
 class Edit:
@@ -105,7 +117,7 @@ class Edit:
         if not self.is_new:
             return self.request.path[1].removesuffix(ENDING)
         title = " ".join(given.get("title", "").split())
-        name = given.get("name", "").removesuffix(ENDING) or markdown.slug(title)
+        name = given.get("name", "").removesuffix(ENDING) or _name_of(title)
         if name != markdown.slug(name):
             raise Invalid("the page is not valid", faults=[Fault("/name", "pattern", "must be words with - between them")])
         return name

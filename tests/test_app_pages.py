@@ -228,6 +228,8 @@ def test_a_page_is_written_edited_and_read_again(site: Site) -> None:
     assert "mine</textarea>" in again.text
     assert 'value="Travel by train"' in again.text
     assert stored.read_text() == "New text\n"
+    done = send(site, form_of(site, f"{at}?_new=1", token), token, title="Aux", text="Where it is plugged in")
+    assert (done.status, done["Location"]) == (303, f"{at}/aux-page")  # Windows has no file aux.md
     entries = site.ask("GET", f"{site.prefix}/admin/audit?_size=20", headers=READ, token=token).json["items"]
     assert {(one["action"], one["outcome"]) for one in entries if "travel-by-train" in str(one)} >= {
         ("create", "ok"),
