@@ -208,8 +208,11 @@ class _Sheet:
         """The labels of words: all, or each so-and-so-many-th where they would not fit; "" for the others."""
         if lies:
             return [marks.cut(label, 24 if self._size.is_wide else 14) for label in self._drawn.labels]
-        labels = [marks.cut(label, 14) for label in marks.words(self._drawn)]
+        labels = marks.words(self._drawn)
         room = (self._size.width - 80) / max(len(labels), 1)
+        own = room if self._drawn.kind in ("bar", "stacked") else room * 2 / 3  # those at the ends are moved in
+        if any(marks.width(label) + 12 > own for label in labels):
+            labels = [marks.cut(label, max(14, int((own - 12) / (marks.LETTER + 2)))) for label in labels]
         every = max(1, math.ceil((max(map(marks.width, labels)) + 12) / room)) if labels else 1
         return [label if at % every == 0 else "" for at, label in enumerate(labels)]
 

@@ -83,6 +83,17 @@ def drawn(kind: str, rows: list[tuple[Any, ...]], *, lang: str = "en", series: b
     return found, app.plugin("chart_sheet").picture_of(found, "Sales", locale)
 
 
+def test_words_below_a_chart_are_whole_where_there_is_room_for_them() -> None:
+    long, longer = "Administration of the company", "Administration of the companies abroad"
+    for kind in ("bar", "line", "area"):
+        _, picture = drawn(kind, [(long, 1), ("Apollo", 2)])
+        assert {long, "Apollo"} <= set(texts(picture)), kind
+    _, picture = drawn("line", [(f"{longer} {n}", n) for n in range(2)])
+    shown = [one for one in texts(picture) if one.startswith("Admin")]
+    assert len(shown) == 2, shown  # each as far as there is room
+    assert all(one.endswith("…") and len(one) > 14 for one in shown), shown
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_kind_is_a_picture_that_says_what_it_shows_and_runs_nothing(site: Site, root: str, kind: str) -> None:
     reply = site.get(f"/views/{kind}.svg", root)
