@@ -155,8 +155,19 @@ def _table(exchange: Exchange, site: App, response: Response) -> Answer:
     """The rows of a view, as the page of a link or in another format."""
     if exchange.page:
         return cast(Answer, plugin("share_pages").view(exchange, site, response))
-    exchange.query = dict(response.page["request"].params)  # that of the link, too, which a sheet of facts says
+    exchange.query = _tellable(response)
     return dumped(exchange, response)
+
+
+def _tellable(response: Response) -> dict[str, str]:
+    """What a sheet of facts says of the query, the link's own with it: nothing of columns that the link leaves out."""
+    view, asked = response.page["view"], dict(response.page["request"].params)
+    shown = {one.name for one in response.table.columns} if response.table else set()
+    hidden = {one.name for one in view.columns} - shown - {one.name for one in view.config.params}
+    told = {name: text for name, text in asked.items() if name.partition("__")[0] not in hidden}
+    if not hidden.isdisjoint(one.removeprefix("-") for one in told.get("_sort", "").split(",")):
+        del told["_sort"]
+    return told
 
 
 def dumped(exchange: Exchange, response: Response) -> Answer:
