@@ -223,8 +223,7 @@ run_tests() {
   build
   local parallel=()
   if "$VENV/bin/python" -c 'import xdist' 2>/dev/null; then
-    # One more than there are processors, since many tests wait for a server or a browser.
-    parallel=(-n "$("$VENV/bin/python" -c 'import os; print(min((os.cpu_count() or 1) + 1, 4))')" --dist loadfile)
+    parallel=(-n auto --maxprocesses 4 --dist loadfile)
   fi
   take_scratch
   "$VENV/bin/python" -m pytest -rs ${parallel[@]+"${parallel[@]}"} "$@"
