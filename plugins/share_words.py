@@ -15,6 +15,9 @@ from app import AppError, Files, Form, Json, Request, plugin, split_path
 # uses: ERRORS VALUES RESOURCES plugin:file_names
 # defines: tell told_by
 
+# The place of a share by itself, where providers have paths in their words: it may be called "a", or another word.
+_ALONE = r"^(?:{ways})(?= (?:is a|exists|does not)\b)|(?:(?<=ing )|(?<=ing at ))(?:{ways})(?=:|$)"
+
 
 def tell(resources: Mapping[str, Any], request: Request, error: AppError) -> None:
     """Has the message of a refused request name places as they are called in the shares that it is about."""
@@ -43,15 +46,19 @@ def told_by(share: Files) -> Iterator[None]:
 
 
 def _reword(shares: list[Files], error: AppError) -> None:
-    if not shares:
+    """Once for each error, though one may come by twice: a share may have a folder of the name of its own place."""
+    if not shares or hasattr(error, "reworded"):
         return
+    vars(error)["reworded"] = True
     message = re.sub(rf"{plugin('file_names').KEPT}/\S+/", "", error.message)
     for share in shares:
         message = _above(share, message)
     roots = {share.root: f"files/{share.name}" for share in shares if share.root}
     if roots:
         ways = "|".join(re.escape(root) for root in sorted(roots, key=len, reverse=True))
-        message = re.sub(rf"(?<!\S)({ways})(/|(?=[\s:,;]|$))", lambda found: "" if found[2] else roots[found[1]], message)
+        own = "|".join(re.escape(address) for address in roots.values())
+        message = re.sub(_ALONE.format(ways=ways), lambda found: roots[found[0]], message)
+        message = re.sub(rf"(?<!\S)(?!(?:{own})(?:[/\s:,;]|$))(?:{ways})/", "", message)
     error.message = message
 
 

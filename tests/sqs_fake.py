@@ -268,16 +268,18 @@ class SqsFake:
                         self._deliver(self.queues[queue], one, 30)
             self._change.notify_all()
 
-    def duplicate(self, queue: str, message_id: str) -> None:
-        """Deliver a message once more, held or deleted: another copy of it comes to light, with handles of its own."""
+    def duplicate(self, queue: str, message_id: str, times: int = 1) -> None:
+        """Deliver a message once more, held or deleted: another copy of it comes to light, with handles of its own; or so
+        many at one moment, so that whoever waits gets some before one that has been served comes again."""
         with self._change:
             here = self.queues[queue]
             if here.fifo:
                 raise ValueError("a FIFO queue repeats a message only after its lease ended: see lose()")
             known = next(m for m in [*here.messages, *here.handles.values()] if m.id == message_id)
-            copy = Message(known.id, known.body, known.attributes, known.sent_at, self.now(), known.group)
-            copy.kept_from, copy.receives, copy.first_at = known.kept_from, known.receives, known.first_at
-            here.messages.append(copy)
+            for _ in range(times):
+                copy = Message(known.id, known.body, known.attributes, known.sent_at, self.now(), known.group)
+                copy.kept_from, copy.receives, copy.first_at = known.kept_from, known.receives, known.first_at
+                here.messages.append(copy)
             self._change.notify_all()
 
     def held(self, queue: str) -> list[str]:

@@ -219,6 +219,8 @@ def test_a_stale_etag_moves_nothing(site: Site) -> None:
     made = site.put("files/docs/a", body=b"a")
     with pytest.raises(PreconditionFailed):
         site.create("files/docs/a", {"move": "files/docs/b"}, if_match="other")
+    with pytest.raises(PreconditionFailed):
+        site.create("files/docs/a", {"move": "files/docs/b"}, if_none_match=made.etag)
     assert site.create("files/docs/a", {"move": "files/docs/b"}, if_match=made.etag).created
 
 

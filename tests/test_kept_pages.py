@@ -253,9 +253,9 @@ def test_only_what_the_caller_may_do_is_shown(ann: Person) -> None:
     ends = Person(ann.site, ann.site.token("files/papers:read", "files/papers/**:read,delete", subject="bo"))
     page = ends.look(TRASH)
     assert (labels(page, "restore"), len(labels(page, "purge"))) == ([], 1)
-    assert "Some of these you may not bring back" in page.text
-    assert "You may not bring a version back" in versions(reader, "a.txt").text
-    assert "may not bring" not in ann.look(TRASH).text + versions(ann, "a.txt").text
+    assert "You cannot bring some of these back" in page.text
+    assert "You cannot bring a version back" in versions(reader, "a.txt").text
+    assert "You cannot bring" not in ann.look(TRASH).text + versions(ann, "a.txt").text
 
 
 # ---- the quota
