@@ -25,7 +25,7 @@ import goals  # noqa: E402
 import peers  # noqa: E402
 import results  # noqa: E402
 import run  # noqa: E402
-from harness import Bench, Line, Missing  # noqa: E402
+from harness import Bench, Line, Missing, interrupted  # noqa: E402
 
 VERDICTS = re.compile(r"met|missed|–|later|.+ is not installed")
 ROWS = list(run.ROWS)
@@ -112,6 +112,16 @@ def test_row_that_fails_keeps_no_other_away(monkeypatch: pytest.MonkeyPatch, tmp
     monkeypatch.setattr(run, "ROWS", {"bad": fails, "good": lambda _: works})
     rows, _, failed = run.run(["bad", "good"], True, tmp_path)
     assert (failed, [row[0] for row in rows]) == (["bad"], ["good"])
+
+
+def test_program_that_sleeps_on_after_a_signal_gets_another() -> None:
+    """As wrk does where the signal comes just before it sleeps."""
+    sleep = "try:\n    print('asleep', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
+    code = f"import time\n{sleep}{sleep}print('ended')"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "asleep\n"
+        assert interrupted(process) == "asleep\nended\n"
 
 
 # ---- rounds and ratios ----

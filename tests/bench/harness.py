@@ -153,9 +153,23 @@ def wrk_says(ask: Ask, connections: int, seconds: float) -> str:
                 time.sleep(0.005)
             time.sleep(seconds)
         finally:
-            process.send_signal(signal.SIGINT)
-            said, _ = process.communicate(timeout=PATIENCE_S)
+            said = interrupted(process)
     return said
+
+
+def interrupted(process: subprocess.Popen[str]) -> str:
+    """What a program said, ended by SIGINT; killed, with TimeoutExpired, where it goes on after a minute of them.
+
+    wrk takes note of the signal and then sleeps all the same where it was just about to, so it gets one each second.
+    """
+    try:
+        for _ in range(round(PATIENCE_S)):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                return process.communicate(timeout=1)[0]
+        raise subprocess.TimeoutExpired(process.args, PATIENCE_S)
+    finally:
+        process.kill()
 
 
 def send_file(ask: Ask, path: Path) -> float:
