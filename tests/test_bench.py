@@ -117,7 +117,7 @@ def test_row_that_fails_keeps_no_other_away(monkeypatch: pytest.MonkeyPatch, tmp
 def test_program_that_sleeps_on_after_a_signal_gets_another() -> None:
     """As wrk does where the signal comes just before it sleeps."""
     sleep = "try:\n    print('asleep', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
-    code = f"import time\n{sleep}{sleep}print('ended')"
+    code = f"import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{sleep}{sleep}print('ended')"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "asleep\n"

@@ -266,8 +266,10 @@ def links_of(pid: int) -> set[str]:
 
 
 def test_connections_that_are_opened_at_once_are_shared_among_the_workers(site: Server) -> None:
-    splits = []
-    for _ in range(20):
+    """Ten times in a row, as chance hardly does. A worker that the machine does not let run leaves its share for once."""
+    splits, in_a_row = [], 0
+    while in_a_row < 10:
+        assert len(splits) < 300, splits
         with contextlib.ExitStack() as held:
             clients = [held.enter_context(site.connect()) for _ in range(16)]
             for client in clients:
@@ -275,8 +277,7 @@ def test_connections_that_are_opened_at_once_are_shared_among_the_workers(site: 
             assert all(status_of(client.recv(4096)) == 200 for client in clients)
             splits.append(split_of(site, clients))
             assert sum(splits[-1]) == 16
-    # A worker that the machine does not let run for a while leaves its share to the other.
-    assert sum(min(split) >= 5 for split in splits) >= 17, splits
+        in_a_row = in_a_row + 1 if min(splits[-1]) >= 7 else 0
 
 
 def asking(server: Server, is_over: threading.Event) -> int:
