@@ -11,14 +11,47 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
-from app import LEASE_MARGIN_S, LOG, AppError, Clock, Delivery, Forbidden, Message, NotFound, Queue, RetryPolicy
+from app import LEASE_MARGIN_S, LOG, AppError, Clock, Forbidden, LeaseLost, Message, NotFound, Queue, RetryPolicy
 
 # ==== 1. TURNS ===================================================================================================
 # Who works on what, in which order.
-# uses: RUNNERS
-# defines: MOST_AT_ONCE Scheduler
+# uses: VALUES RUNNERS
+# defines: MOST_AT_ONCE Delivery Scheduler
 
 MOST_AT_ONCE = 10  # messages of a call; see Queue
+
+
+class Delivery:
+    """A message that this process holds, until it is deleted or given back."""
+
+    def __init__(self, queue: Queue, message: Message, until: float, clock: Clock) -> None:
+        """It is held `until`, by this clock."""
+        self.queue, self.message, self.until, self.clock = queue, message, until, clock
+        self.received = clock()
+        self.attempt = 0  # counted from 1
+        self.lost = False
+        self.inner = message  # what it carries, if it is a wrapping
+        self.request_id = self.what = self.subject = ""  # for the log, as far as they are known
+        self.payload = ""  # where its body was loaded from, to be removed after the delete
+        self.is_done = False  # nothing is left to do but its delete
+        self.deleted = False
+        self.settled = threading.Event()  # it was deleted, or its delete was given up
+
+    @property
+    def group(self) -> str:
+        """One message of a group is worked on at a time."""
+        return self.message.group or self.message.id
+
+    @property
+    def left_s(self) -> float:
+        """How much longer it may be held, however often it is extended."""
+        return self.queue.most_held_s - (self.clock() - self.received)
+
+    def guard(self) -> None:
+        """Raises LeaseLost unless the lease holds."""
+        self.lost = self.lost or self.clock() >= self.until
+        if self.lost:
+            raise LeaseLost
 
 
 class Scheduler:
