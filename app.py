@@ -88,12 +88,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 # ==== 1. ERRORS ==================================================================================================
-# Everything raised on purpose: code, status, exit code and whether a repeat may help. Rendered elsewhere.
+# What is raised on purpose: code, status, exit code and whether a repeat may help. Rendered elsewhere. What only messages
+# of queues can meet stands with them.
 # uses: nothing
-# defines: Fault AppError BadRequest BadEnvelope Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden
-#          NotPermitted NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed
-#          TooLarge UnsupportedMedia RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable
-#          PayloadUnavailable ReplyFailed StorageFull Unreadable QueryTimeout ConfigError
+# defines: Fault AppError BadRequest Invalid IdempotencyConflict Unauthenticated SignInNeeded Forbidden NotPermitted
+#          NotFound UnsupportedAction NotAcceptable Conflict Exists Busy Refused PreconditionFailed TooLarge
+#          UnsupportedMedia RangeNotSatisfiable Misdirected RequestTimeout Unsupported Unavailable StorageFull Unreadable
+#          QueryTimeout ConfigError
 
 
 class Fault(NamedTuple):
@@ -131,12 +132,6 @@ class BadRequest(AppError):
     """The request cannot be parsed, or names something that the interface does not have."""
 
     code, status, exit_code = "bad_request", 400, 6
-
-
-class BadEnvelope(BadRequest):
-    """A message in a queue is not an envelope; `faults` point into its body, or at /attributes/NAME."""
-
-    code = "bad_envelope"
 
 
 class Invalid(AppError):
@@ -268,18 +263,6 @@ class Unavailable(AppError):
     """A provider is down or busy, or the data folder is in use; a repeat after `retry_after_s` may succeed."""
 
     code, status, exit_code, retry = "unavailable", 503, 7, True
-
-
-class PayloadUnavailable(AppError):
-    """The payload of a message cannot be read at present."""
-
-    code, status, exit_code, retry = "payload_unavailable", 503, 7, True
-
-
-class ReplyFailed(AppError):
-    """What a message asked for was done, but the reply to it cannot be sent."""
-
-    code, status, exit_code = "reply_failed", 422, 5
 
 
 class StorageFull(AppError):
@@ -2264,8 +2247,9 @@ class Command(Extension, ABC):
 # defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other head_bytes
 #          problem_details list_page error_headers methods_of problem_answer JsonFormat CsvFormat NdjsonFormat
 #          send_content HttpDoor ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Gone Connection Seats
-#          SharedText HttpServer HttpRunner Attribute Message is_credential bad_envelope Queue OUTCOMES LEASE_MARGIN_S
-#          RetryPolicy DEFAULT_RETRIES LeaseLost SqsRunner Generation Supervisor
+#          SharedText HttpServer HttpRunner Attribute Message is_credential BadEnvelope PayloadUnavailable ReplyFailed
+#          bad_envelope Queue OUTCOMES LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES LeaseLost SqsRunner Generation
+#          Supervisor
 
 
 class Runner(ABC):
@@ -4349,6 +4333,24 @@ class Message(NamedTuple):
 def is_credential(name: str) -> bool:
     """Whether an attribute of this name holds a credential, which no copy of the message may have."""
     return name.lower() == "authorization"
+
+
+class BadEnvelope(BadRequest):
+    """A message in a queue is not an envelope; `faults` point into its body, or at /attributes/NAME."""
+
+    code = "bad_envelope"
+
+
+class PayloadUnavailable(AppError):
+    """The payload of a message cannot be read at present."""
+
+    code, status, exit_code, retry = "payload_unavailable", 503, 7, True
+
+
+class ReplyFailed(AppError):
+    """What a message asked for was done, but the reply to it cannot be sent."""
+
+    code, status, exit_code = "reply_failed", 422, 5
 
 
 def bad_envelope(pointer: str, code: str, detail: str) -> BadEnvelope:
