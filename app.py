@@ -18,7 +18,7 @@ what it defines; tests/test_architecture.py keeps that true.
      1 ERRORS       everything raised on purpose: code, HTTP status, exit code, retry
      2 VALUES       frozen data that crosses sections: Action Grant Request Response Record Blob Query Page
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
-     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a runner's Host, a Job, a Channel … must do
+     4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a Job, a Channel … must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
      6 AUTH         sign, verify and revoke tokens; sessions
      7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
@@ -1761,13 +1761,12 @@ def read_config(
 
 
 # ==== 4. CONTRACTS ===============================================================================================
-# What a Provider (Records, Blobs, Queries), a Resource, a runner's Host and each family of extensions must do; what only
-# HTTP knows stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract suites check every kind.
+# What a Provider (Records, Blobs, Queries), a Resource and each family of extensions must do; what only HTTP knows, and what
+# runners ask of the application, stands in RUNNERS. Docstrings are promises: default methods keep them, and the contract
+# suites check every kind.
 # uses: ERRORS VALUES CONFIG
 # defines: Extension Provider Records Folder Unseen Entry LOST Blobs Queries Publish Remove Act BlobStep Change Plan
-#          Scope Endpoint Resource Host Configured Job Trigger Channel Command
-
-_Extension = TypeVar("_Extension", bound="Extension")
+#          Scope Endpoint Resource Configured Job Trigger Channel Command
 
 
 class Extension:
@@ -2135,34 +2134,6 @@ class Resource(ABC):
         """What to do and answer, once the caller was let in. Raises NotFound, BadRequest, Invalid, PreconditionFailed …"""
 
 
-class Host(Protocol):
-    """What runners and routes may ask of the application."""
-
-    title: str
-    languages: Any  # see plugins/languages.py
-
-    def extensions(self, family: type[_Extension]) -> list[_Extension]:
-        """One object of each kind of a family (Route, Job), with its settings."""
-
-    def open(self) -> None: ...  # the providers, once in each process, after any fork
-    def close(self) -> None: ...
-
-    def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
-        """The whole flow. `guard` is called just before the commit; if it raises, nothing is committed."""
-
-    def site_id(self) -> str: ...  # among others on its host: the same on all nodes, after restarts and with new keys
-    def seal(self, purpose: str, text: str) -> str: ...  # signed for `purpose`, for a browser to keep
-    def unseal(self, purpose: str, sealed: str) -> str | None: ...  # that text; None if it was not sealed here for this
-    def ready(self) -> dict[str, str]: ...  # for each provider's name "ok" or what is wrong with it
-    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None: ...  # of a type; of admin by name
-
-    def describe(self, credential: str | None) -> list[Value]:
-        """Type, address, title, whether it is public, and declared shapes of what the credential may open; None: all."""
-
-    def count(self, name: str, *labels: str, by: float = 1) -> None: ...  # a label not known beforehand is "other"
-    def observe(self, name: str, *labels: str, value: float) -> None: ...  # of a histogram
-
-
 class Configured(Extension):
     """An extension of which each process makes one object, which serves many threads."""
 
@@ -2244,12 +2215,15 @@ class Command(Extension, ABC):
 # Transports: the only section that knows HTTP and how messages are worked on. A runner makes Requests of what comes in,
 # hands them to its Host, and renders Responses and AppErrors as pages, JSON, CSV, NDJSON, bytes or messages.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: Runner Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other head_bytes
-#          problem_details list_page error_headers methods_of problem_answer JsonFormat CsvFormat NdjsonFormat
+# defines: Runner Host Asked Answer Format Route HTTP_METHODS PAGE_POLICY BodyReader Exchange json_answer see_other
+#          head_bytes problem_details list_page error_headers methods_of problem_answer JsonFormat CsvFormat NdjsonFormat
 #          send_content HttpDoor ELSEWHERE log_fault Head parse_head Limits DEFAULT_LIMITS Gone Connection Seats
 #          SharedText HttpServer HttpRunner Attribute Message is_credential BadEnvelope PayloadUnavailable ReplyFailed
 #          bad_envelope Queue OUTCOMES LEASE_MARGIN_S RetryPolicy DEFAULT_RETRIES LeaseLost SqsRunner Generation
 #          Supervisor
+
+
+_Extension = TypeVar("_Extension", bound=Extension)
 
 
 class Runner(ABC):
@@ -2264,6 +2238,34 @@ class Runner(ABC):
     @abstractmethod
     def stop(self) -> None:
         """Lets run() return soon. Safe in a signal handler."""
+
+
+class Host(Protocol):
+    """What runners and routes may ask of the application."""
+
+    title: str
+    languages: Any  # see plugins/languages.py
+
+    def extensions(self, family: type[_Extension]) -> list[_Extension]:
+        """One object of each kind of a family (Route, Job), with its settings."""
+
+    def open(self) -> None: ...  # the providers, once in each process, after any fork
+    def close(self) -> None: ...
+
+    def handle(self, request: Request, guard: Callable[[], None] = ...) -> Response:
+        """The whole flow. `guard` is called just before the commit; if it raises, nothing is committed."""
+
+    def site_id(self) -> str: ...  # among others on its host: the same on all nodes, after restarts and with new keys
+    def seal(self, purpose: str, text: str) -> str: ...  # signed for `purpose`, for a browser to keep
+    def unseal(self, purpose: str, sealed: str) -> str | None: ...  # that text; None if it was not sealed here for this
+    def ready(self) -> dict[str, str]: ...  # for each provider's name "ok" or what is wrong with it
+    def endpoint(self, kind: str, path: Sequence[str], name: str = "") -> Endpoint | None: ...  # of a type; of admin by name
+
+    def describe(self, credential: str | None) -> list[Value]:
+        """Type, address, title, whether it is public, and declared shapes of what the credential may open; None: all."""
+
+    def count(self, name: str, *labels: str, by: float = 1) -> None: ...  # a label not known beforehand is "other"
+    def observe(self, name: str, *labels: str, value: float) -> None: ...  # of a histogram
 
 
 # ---- HTTP: what a plugin sees of it

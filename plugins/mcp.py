@@ -44,7 +44,7 @@ else:
 # ==== 1. MCP =====================================================================================================
 # Streamable HTTP without sessions and streams: each message is answered by itself. Revisions up to 2025-11-25 begin with
 # `initialize`; since 2026-07-28 each request says its own revision. What is asked for goes through host.handle.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:mcp_files plugin:mcp_tools
+# uses: ERRORS VALUES RUNNERS plugin:mcp_files plugin:mcp_tools
 # defines: Route:mcp REVISIONS RpcError Call Mcp
 
 REVISIONS = ("2025-03-26", "2025-06-18", "2025-11-25", "2026-07-28")

@@ -23,7 +23,7 @@ from app import Action, Answer, AppError, Asked, Host, Request, Value, plugin
 
 # ==== 1. METRICS =================================================================================================
 # The meters, the shared memory that they count in, and the answers that show them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:backup_job plugin:outbox plugin:reserve plugin:working
+# uses: ERRORS VALUES RUNNERS plugin:backup_job plugin:outbox plugin:reserve plugin:working
 # defines: Route:metrics SCRAPE_PING_S OTHER Meter METERS label_values Meters nameless_file samples
 #          exposition Metrics
 

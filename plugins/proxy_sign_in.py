@@ -31,7 +31,7 @@ elsewhere = plugin("elsewhere")
 # ==== 1. PROXY ===================================================================================================
 # The headers count on every request, of programs too, and only if they come from a proxy that app.toml trusts. What they
 # say becomes a credential that is sealed here, so that no request can bring one along by itself.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS ASSEMBLY plugin:addresses plugin:elsewhere plugin:pages plugin:sign_in
+# uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY plugin:addresses plugin:elsewhere plugin:pages plugin:sign_in
 # defines: Route:proxy faults ProxySignIn
 
 _HEADER = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")

@@ -108,7 +108,7 @@ def pairs_of(query: str) -> dict[str, str]:
 
 # ==== 2. ROUTE ===================================================================================================
 # Forms of pages and JSON alike, for whoever is signed in as himself.
-# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH ASSEMBLY ROWS plugin:html_forms plugin:pages
+# uses: ERRORS VALUES RUNNERS AUTH ASSEMBLY ROWS plugin:html_forms plugin:pages
 # defines: Route:filters Filters item tabs lines
 
 _MOST_BYTES = 65536

@@ -46,8 +46,8 @@ links, list_columns, reading = plugin("links"), plugin("list_columns"), plugin("
 # Nobody signs in here. A file goes out as files do, a folder by plugins/share_folders.py, a view as a page without menus, or
 # in another format by its suffix. The page of a password takes tries as slowly as the page for signing in. No answer says
 # where a code came from, and no search engine is to keep one.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals
-#       plugin:share_folders plugin:share_pages
+# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:share_folders
+# plugin:share_pages
 # defines: Route:share Share dumped asked_for has_calendar
 
 _LOCKED = "this link has a password: send it in a form, as the field password"

@@ -38,8 +38,8 @@ html_forms, pages, unsent = plugin("html_forms"), plugin("pages"), plugin("unsen
 # By a link, and in the ways that app.toml names; what was typed into a form before goes through it unharmed. A pasted token
 # and a password are taken here. Each other way is a Route of that kind, with a method `offered(exchange)` that returns what
 # its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
-# uses: ERRORS VALUES CONTRACTS RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:unsent
-#       plugin:throttle
+# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:throttle
+# plugin:unsent
 # defines: Route:sign-in ways own_path known_browser SignIn
 
 _LETTERS_OF_TOKENS = 65536

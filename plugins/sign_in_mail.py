@@ -40,9 +40,8 @@ unsent = plugin("unsent")
 # ==== 1. MAIL ====================================================================================================
 # Whoever gives an address gets the same answer after the same work: a row is put into the outbox, and the job that sends it
 # finds out whether the address is somebody's.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS AUTH ASSEMBLY plugin:fields plugin:html_forms plugin:mailed_links
-#          plugin:pages plugin:unsent
-#       plugin:refusals plugin:sign_in plugin:throttle
+# uses: ERRORS VALUES CONFIG RUNNERS AUTH ASSEMBLY plugin:fields plugin:html_forms plugin:mailed_links plugin:pages
+# plugin:refusals plugin:sign_in plugin:throttle plugin:unsent
 # defines: Route:mail SignInMail
 
 _WINDOW_S = 3600.0

@@ -296,7 +296,7 @@ def forget(site: App, now: float) -> None:
 # ==== 2. TUS =====================================================================================================
 # The protocol: what its headers say, and what is answered. Every request has to be let in anew, as a write of the file that
 # it is about, and by the same subject; its credential need not be the one that began the upload.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY UPLOAD plugin:quota plugin:uploads
+# uses: ERRORS VALUES RUNNERS RESOURCES ASSEMBLY UPLOAD plugin:quota plugin:uploads
 # defines: Route:tus VERSION BYTES Tus offered created
 
 VERSION = "1.0.0"

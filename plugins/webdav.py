@@ -261,7 +261,7 @@ class Unmet(AppError):
 # ==== 2. PROPERTIES ==============================================================================================
 # What is known of files and folders, and what clients noted at them.
 # uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:locks plugin:media_types
-#       plugin:quota
+# plugin:quota
 # defines: LIVE ON_REQUEST activelock Finder propfind proppatch require
 
 _LOCKS = "".join(
@@ -792,8 +792,8 @@ def end_lock(call: Call) -> Answer:
 
 # ==== 5. DOOR ====================================================================================================
 # The one place where Basic is offered. A cookie opens what is read and nothing that is written.
-# uses: ERRORS CONTRACTS RUNNERS ASSEMBLY CALLS PROPERTIES FILES LOCKING plugin:dav_conditions plugin:dav_xml
-#       plugin:locks plugin:refusals plugin:throttle
+# uses: ERRORS RUNNERS ASSEMBLY CALLS PROPERTIES FILES LOCKING plugin:dav_conditions plugin:dav_xml plugin:locks
+# plugin:refusals plugin:throttle
 # defines: Route:webdav METHODS WebDav
 
 METHODS: Mapping[str, Callable[[Call], Answer]] = {

@@ -186,7 +186,7 @@ def _wsgi_text(path: str) -> str:
 
 # ==== 3. CALLS ===================================================================================================
 # One call of a program, and the way to it.
-# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS PROGRAMS INPUT
+# uses: ERRORS VALUES CONFIG RUNNERS PROGRAMS INPUT
 # defines: Route:wsgi Gate Call WsgiApps
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
