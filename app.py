@@ -1478,133 +1478,17 @@ def nearest(name: str, names: Iterable[str]) -> str:
     return f"; did you mean {known[found[0]]}?" if found else ""
 
 
-# ---- converters: what app.toml says -> the setting's value, or a ValueError that says what to write
+class _Converters(dict[str, Callable[[Any, Path], Any]]):
+    """By kind what makes a setting's value of what app.toml says and the folder where relative paths start, or raises a
+    ValueError that says what to write. They stand in plugins/converters.py, which is imported when the first is needed."""
 
-_WORD = r"[A-Za-z][A-Za-z0-9_]{0,63}"
-
-
-def _text(raw: Any, folder: Path) -> str:
-    if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool):
-        raise ValueError(f'must be a text in quotes: write "{raw}"')
-    if not isinstance(raw, str) or check_text(raw):
-        raise ValueError("must be a text in quotes")
-    return raw
+    def __missing__(self, kind: str) -> Callable[[Any, Path], Any]:
+        known: Mapping[str, Callable[[Any, Path], Any]] = plugin("converters").BY_KIND
+        self.update(known)
+        return known[kind]
 
 
-def _made(raw: Any, folder: Path) -> Any:
-    """What the reader made of what is inside a setting."""
-    return tuple(raw) if isinstance(raw, list) else raw
-
-
-def _name(raw: str, folder: Path) -> str:
-    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", raw):
-        raise ValueError("is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
-    return raw
-
-
-def _field_name(raw: str, folder: Path) -> str:
-    if not re.fullmatch(_WORD, raw) or "__" in raw or raw in RESERVED_FIELDS:
-        raise ValueError("is not a field name: letters, digits and _, no __, and none of " + ", ".join(RESERVED_FIELDS))
-    return raw
-
-
-def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
-    if not isinstance(raw, list):
-        raise ValueError(f'must be a list of texts, such as ["{raw if isinstance(raw, str) and raw else "a"}"]')
-    return tuple(_text(item, folder) for item in raw)
-
-
-def _json(raw: Any, folder: Path) -> Json:
-    """A value as records can hold it: TOML has dates, infinities and longer integers too."""
-    for fault in check_value(raw):
-        raise ValueError(f"{fault.pointer} {fault.detail}".strip())
-    try:
-        dump_json(raw)
-    except TypeError:
-        raise ValueError('holds a date or time: write it in quotes, such as "2026-11-23"') from None
-    return raw
-
-
-def _boolean(raw: Any, folder: Path) -> bool:
-    if not isinstance(raw, bool):
-        raise ValueError("must be true or false")
-    return raw
-
-
-def _count(raw: Any, folder: Path) -> int:
-    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw < 2**31:
-        raise ValueError("must be a whole number, 0 or more")
-    return raw
-
-
-def _positive(raw: Any, folder: Path) -> int:
-    if not _count(raw, folder):
-        raise ValueError("must be a whole number, 1 or more")
-    return cast(int, raw)
-
-
-def _path(raw: Any, folder: Path) -> Path | None:
-    text = _text(raw, folder)
-    try:
-        return folder / Path(text).expanduser() if text else None
-    except RuntimeError as error:  # ~name of nobody
-        raise ValueError(f"names the home folder of an unknown user: {text}") from error
-
-
-def _directory(raw: Any, folder: Path) -> Path:
-    path = _path(raw, folder)
-    if path is None or (path.exists() and not path.is_dir()):
-        raise ValueError("must be a folder")
-    return path
-
-
-def _fields(raw: Mapping[str, FieldConfig], folder: Path) -> tuple[FieldConfig, ...]:
-    return tuple(raw.values())
-
-
-def _bind(raw: Any, folder: Path) -> str:
-    return str(raw) if type(raw) is int else _text(raw, folder)
-
-
-def _converted_by(function: str, usual: Any = REQUIRED) -> Callable[[Any, Path], Any]:
-    """A converter that leaves what is not usual to a function of plugins/converters.py."""
-    return lambda raw, folder: _made(raw, folder) if raw == usual else getattr(plugin("converters"), function)(raw, folder)
-
-
-def _judged_by(
-    plugin_name: str, function: str, usual: Any, read: Callable[[Any, Path], Any] = _text
-) -> Callable[[Any, Path], Any]:
-    """A converter that asks a function of a plugin about what is not usual."""
-
-    def convert(raw: Any, folder: Path) -> Any:
-        value = read(raw, folder)
-        return value if value == usual else getattr(plugin(plugin_name), function)(value)
-
-    return convert
-
-
-# In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
-CONVERTERS: Mapping[str, Callable[[Any, Path], Any]] = {
-    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": _converted_by("items"),
-    "word": _converted_by("word", ""), "media": _converted_by("media", []), "secret": _converted_by("secret", ""),
-    "pattern": _converted_by("pattern", ""), "block": _converted_by("block"), "pages": _converted_by("pages", ""),
-    "number": _converted_by("number"), "count": _count, "positive": _positive, "size": _converted_by("size"),
-    "duration": _converted_by("duration"), "path": _path, "age": _converted_by("age", ""), "folder": _directory,
-    "file": _converted_by("file"), "inside": _converted_by("inside", ""), "link": _converted_by("link"),
-    "address": _judged_by("addresses", "bind_address", "127.0.0.1:8080", _bind),
-    "hosts": _judged_by("addresses", "hosts", (), _texts), "networks": _judged_by("addresses", "networks", (), _texts),
-    "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
-    "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
-    "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": _converted_by("queue"), "queues": _made,
-    "grants": _converted_by("grants", []), "replies": _made, "type": _converted_by("field_type", "string"),
-    "comparisons": _converted_by("comparisons"), "check": _converted_by("check"), "roles": _converted_by("roles"),
-    "opens": _converted_by("opens", "form"), "values": _converted_by("values", []), "table": _made, "tables": _made,
-    "fields": _fields, "field": _field_name, "name": _name, "choices": _converted_by("choices", []), "conditions": _made,
-    "condition": _converted_by("condition"), "menu": _made, "menu item": _converted_by("menu_item"), "home": _made,
-    "notice": _converted_by("notice"), "unique": _converted_by("unique", []), "room": _converted_by("size", ""),
-}  # fmt: skip
-
-
+CONVERTERS = _Converters()
 _Declared: TypeAlias = Mapping[str, Sequence[Setting]]
 _OfKind = TypeVar("_OfKind", bound=ProviderConfig)
 
@@ -1644,7 +1528,7 @@ class _Reader:
         if one.default in (REQUIRED, None):
             return None
         if one.kind == "folder":  # which may be what is wrong
-            return _path(one.default, self.folder)
+            return CONVERTERS["path"](one.default, self.folder)
         return one.read(one.default, self.folder)
 
     def inside(self, place: str, shape: str, one: Setting, raw: Any) -> Any:
@@ -1703,7 +1587,7 @@ class _Reader:
             return
         for name, raw in tables.items():
             try:
-                yield _name(name, self.folder), f"{place}.{name}", raw
+                yield CONVERTERS["name"](name, self.folder), f"{place}.{name}", raw
             except ValueError as error:
                 self.fault(f"{place}.{name}", str(error))
 

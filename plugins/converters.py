@@ -1,25 +1,27 @@
-"""Converters of settings that most sites leave at their defaults: what app.toml says becomes the setting's value."""
+"""Converters: what app.toml says becomes the setting's value."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, cast
 
 from app import (
-    CONVERTERS,
     OPERATORS,
+    RESERVED_FIELDS,
     BadRequest,
     Condition,
+    FieldConfig,
     Grant,
     Json,
     Value,
     check_path,
     check_text,
     check_value,
+    dump_json,
     nearest,
     parse_grant,
     plugin,
@@ -28,19 +30,58 @@ from app import (
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
 # uses: ERRORS VALUES CONFIG plugin:file_names plugin:toml_advice
-# defines: media inside secret queue pattern link grants field_type roles opens values items choices condition comparisons
-#          check notice BLOCKS block pages menu_item unique age number size duration file word
+# defines: media inside secret queue pattern link grants field_type roles opens values items choices condition
+#          comparisons check notice BLOCKS block pages menu_item unique age number size duration file word BY_KIND
 
 
 _UNITS_BYTES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12,
                 "KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}  # fmt: skip
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LONGEST_S = 10 * 366 * 86400
+_WORD = r"[A-Za-z][A-Za-z0-9_]{0,63}"
+
+
+def _text(raw: Any, folder: Path) -> str:
+    if isinstance(raw, int | float | Decimal) and not isinstance(raw, bool):
+        raise ValueError(f'must be a text in quotes: write "{raw}"')
+    if not isinstance(raw, str) or check_text(raw):
+        raise ValueError("must be a text in quotes")
+    return raw
+
+
+def _texts(raw: Any, folder: Path) -> tuple[str, ...]:
+    if not isinstance(raw, list):
+        raise ValueError(f'must be a list of texts, such as ["{raw if isinstance(raw, str) and raw else "a"}"]')
+    return tuple(_text(item, folder) for item in raw)
+
+
+def _json(raw: Any, folder: Path) -> Json:
+    """A value as records can hold it: TOML has dates, infinities and longer integers too."""
+    for fault in check_value(raw):
+        raise ValueError(f"{fault.pointer} {fault.detail}".strip())
+    try:
+        dump_json(raw)
+    except TypeError:
+        raise ValueError('holds a date or time: write it in quotes, such as "2026-11-23"') from None
+    return raw
+
+
+def _made(raw: Any, folder: Path) -> Any:
+    """What the reader made of what is inside a setting."""
+    return tuple(raw) if isinstance(raw, list) else raw
+
+
+def _path(raw: Any, folder: Path) -> Path | None:
+    text = _text(raw, folder)
+    try:
+        return folder / Path(text).expanduser() if text else None
+    except RuntimeError as error:  # ~name of nobody
+        raise ValueError(f"names the home folder of an unknown user: {text}") from error
 
 
 def media(raw: Any, folder: Path) -> tuple[str, ...]:
     """Media types such as "image/*", and endings such as ".pdf"."""
-    for one in [text for text in CONVERTERS["texts"](raw, folder) if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", text)]:
+    for one in [text for text in _texts(raw, folder) if not re.fullmatch(r"\.[^/]+|[^./][^/]*/[^/]+", text)]:
         hint = '; write "*/*", or leave it out' if one == "*" else ""
         if ending := re.fullmatch(r"\*?\.?(\w+)", one):
             hint = f'; write ".{ending[1]}"'
@@ -50,8 +91,8 @@ def media(raw: Any, folder: Path) -> tuple[str, ...]:
 
 def inside(raw: Any, folder: Path) -> str:
     """A folder inside a provider, with a slash at its end; "" is its root."""
-    path = CONVERTERS["text"](raw, folder).strip("/")
-    if plugin("file_names").is_kept(path):
+    path = _text(raw, folder).strip("/")
+    if path and plugin("file_names").is_kept(path):
         raise ValueError("is where deleted and overwritten files are kept, which no share shows: name another folder")
     try:
         return check_path(path.split("/")) + "/" if path else ""
@@ -61,7 +102,7 @@ def inside(raw: Any, folder: Path) -> str:
 
 def secret(raw: Any, folder: Path) -> str:
     """What the environment variable or the file holds that is named, without white space round it; "" stays ""."""
-    text = CONVERTERS["text"](raw, folder)
+    text = _text(raw, folder)
     scheme, _, rest = text.partition(":")
     if not text:
         return ""
@@ -82,7 +123,7 @@ def secret(raw: Any, folder: Path) -> str:
 
 def queue(raw: Any, folder: Path) -> str:
     """The URL itself, or the secret that holds it."""
-    text = CONVERTERS["text"](raw, folder)
+    text = _text(raw, folder)
     url = secret(text, folder) if text.startswith(("env:", "file:")) else text
     if not re.fullmatch(r"https?://[^/\s]+(/[^/\s]+)+", url):
         raise ValueError('must be the URL of a queue, or "env:NAME" or "file:PATH"')
@@ -92,7 +133,7 @@ def queue(raw: Any, folder: Path) -> str:
 def pattern(raw: Any, folder: Path) -> str:
     """A regular expression, also where it must match a whole text. Whether it is quick is judged beside its field."""
     try:
-        re.compile(CONVERTERS["text"](raw, folder))
+        re.compile(_text(raw, folder))
         re.compile(f"(?:{raw})")
     except (re.error, RecursionError, OverflowError) as error:
         also = ": write (?i:…) around it" if "global flags" in str(error) else ""
@@ -102,7 +143,7 @@ def pattern(raw: Any, folder: Path) -> str:
 
 def link(raw: Any, folder: Path) -> str:
     """What a browser may be led to, or an address of this site."""
-    if not re.match(r"https?://|/|mailto:|(forms|views|files|apps|admin)/", CONVERTERS["text"](raw, folder)):
+    if not re.match(r"https?://|/|mailto:|(forms|views|files|apps|admin)/", _text(raw, folder)):
         raise ValueError("must begin with https://, http://, mailto: or /, or be an address such as views/open?kind=paid")
     return str(raw)
 
@@ -117,7 +158,7 @@ def _one_of(raw: Any, words: Sequence[str]) -> str:
 def grants(raw: Any, folder: Path) -> tuple[Grant, ...]:
     """Patterns with actions, such as forms/leave:create."""
     try:
-        return tuple(parse_grant(text) for text in CONVERTERS["texts"](raw, folder))
+        return tuple(parse_grant(text) for text in _texts(raw, folder))
     except BadRequest as error:
         raise ValueError(error.message) from error
 
@@ -132,7 +173,7 @@ def field_type(raw: Any, folder: Path) -> str:
 
 def roles(raw: Any, folder: Path) -> tuple[str, ...]:
     """The names of roles, or the one of a single role."""
-    found = CONVERTERS["texts"]([raw] if isinstance(raw, str) else raw, folder)
+    found = _texts([raw] if isinstance(raw, str) else raw, folder)
     if not found:
         raise ValueError("names no role: leave it out, or write the name of one")
     return tuple(found)
@@ -145,7 +186,7 @@ def opens(raw: Any, folder: Path) -> str:
 
 def values(raw: Any, folder: Path) -> tuple[Json, ...]:
     """Texts and numbers, each once."""
-    found = tuple(CONVERTERS["list"](raw, folder))
+    found = tuple(items(raw, folder))
     if any(not isinstance(value, str | int | float | Decimal) for value in found):
         raise ValueError("must be a list of texts or numbers")
     if len(set(map(str, found))) < len(found):
@@ -157,7 +198,7 @@ def items(raw: Any, folder: Path) -> Json:
     """A list of any values."""
     if not isinstance(raw, list):
         raise ValueError("must be a list [ … ]" + (f', such as ["{raw}"]' if isinstance(raw, str) and raw else ""))
-    return CONVERTERS["any"](raw, folder)
+    return _json(raw, folder)
 
 
 def choices(raw: Sequence[Value], folder: Path) -> tuple[Value, ...]:
@@ -192,7 +233,7 @@ def _operator(op: Any, known: Sequence[str]) -> str:
 
 def _compared(op: str, value: Any, folder: Path) -> Json:
     """What a field is compared with by an operator."""
-    value = CONVERTERS["any"](value, folder)
+    value = _json(value, folder)
     fits = {"in": isinstance(value, list) and value, "null": isinstance(value, bool), "prefix": isinstance(value, str)}
     if not fits.get(op, value is not None and not isinstance(value, dict | list)):
         needed = {"in": "a list of values", "null": "true or false", "prefix": "a text"}
@@ -228,7 +269,7 @@ def block(raw: Value, folder: Path) -> Value:
 
 def pages(raw: Any, folder: Path) -> str:
     """A folder in a share, as an address, or one beside app.toml, as its path."""
-    text = str(CONVERTERS["text"](raw, folder)).rstrip("/")
+    text = _text(raw, folder).rstrip("/")
     return text if not text or text.startswith("files/") else str(folder / text)
 
 
@@ -244,7 +285,7 @@ def unique(raw: Any, folder: Path) -> tuple[tuple[str, ...], ...]:
     example = 'must be a list of lists of fields, such as [["name", "from_day"]]'
     if not isinstance(raw, list) or not all(isinstance(one, list) and one for one in raw):
         raise ValueError(example + (": each list stands for one rule" if isinstance(raw, list) else ""))
-    found = tuple(CONVERTERS["texts"](one, folder) for one in raw)
+    found = tuple(_texts(one, folder) for one in raw)
     if any(len(set(one)) < len(one) for one in found) or len({frozenset(one) for one in found}) < len(found):
         raise ValueError("names the same field, or the same rule, twice")
     return found
@@ -254,7 +295,7 @@ def age(raw: Any, folder: Path) -> int:
     """Seconds of a duration, which may be in years of 365 days."""
     if isinstance(raw, str) and (years := re.fullmatch(r"([0-9]{1,2})\s*y", raw)):
         raw = f"{int(years[1]) * 365}d"
-    return int(CONVERTERS["duration"](raw, folder))
+    return duration(raw, folder)
 
 
 def number(raw: Any, folder: Path) -> Json:
@@ -285,7 +326,7 @@ def duration(raw: Any, folder: Path) -> int:
 
 def file(raw: Any, folder: Path) -> Path | None:
     """A file that can be read; None of ""."""
-    path: Path | None = CONVERTERS["path"](raw, folder)
+    path = _path(raw, folder)
     if path is not None and not (path.is_file() and os.access(path, os.R_OK)):
         raise ValueError(f"names the file {raw}, which cannot be read")
     return path
@@ -293,6 +334,86 @@ def file(raw: Any, folder: Path) -> Path | None:
 
 def word(raw: Any, folder: Path) -> str:
     """Letters, digits and _, as names of tables have them; "" stays ""."""
-    if raw != "" and not (isinstance(raw, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,63}", raw)):
+    if raw != "" and not (isinstance(raw, str) and re.fullmatch(_WORD, raw)):
         raise ValueError("must be letters, digits and _, beginning with a letter, at most 64")
     return str(raw)
+
+
+def _name(raw: str, folder: Path) -> str:
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", raw):
+        raise ValueError("is not a name: a-z, 0-9, _ and -, beginning with a letter, at most 64")
+    return raw
+
+
+def _field_name(raw: str, folder: Path) -> str:
+    if not re.fullmatch(_WORD, raw) or "__" in raw or raw in RESERVED_FIELDS:
+        raise ValueError("is not a field name: letters, digits and _, no __, and none of " + ", ".join(RESERVED_FIELDS))
+    return raw
+
+
+def _boolean(raw: Any, folder: Path) -> bool:
+    if not isinstance(raw, bool):
+        raise ValueError("must be true or false")
+    return raw
+
+
+def _count(raw: Any, folder: Path) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, int) or not 0 <= raw < 2**31:
+        raise ValueError("must be a whole number, 0 or more")
+    return raw
+
+
+def _positive(raw: Any, folder: Path) -> int:
+    if not _count(raw, folder):
+        raise ValueError("must be a whole number, 1 or more")
+    return cast(int, raw)
+
+
+def _directory(raw: Any, folder: Path) -> Path:
+    path = _path(raw, folder)
+    if path is None or (path.exists() and not path.is_dir()):
+        raise ValueError("must be a folder")
+    return path
+
+
+def _fields(raw: Mapping[str, FieldConfig], folder: Path) -> tuple[FieldConfig, ...]:
+    return tuple(raw.values())
+
+
+def _bind(raw: Any, folder: Path) -> str:
+    return str(raw) if type(raw) is int else _text(raw, folder)
+
+
+def _judged_by(
+    plugin_name: str, function: str, usual: Any, read: Callable[[Any, Path], Any] = _text
+) -> Callable[[Any, Path], Any]:
+    """A converter that asks a function of a plugin about what is not usual."""
+
+    def convert(raw: Any, folder: Path) -> Any:
+        value = read(raw, folder)
+        return value if value == usual else getattr(plugin(plugin_name), function)(value)
+
+    return convert
+
+
+def _unless_empty(convert: Callable[[Any, Path], Any]) -> Callable[[Any, Path], Any]:
+    """A converter that leaves "" as it is."""
+    return lambda raw, folder: raw if raw == "" else convert(raw, folder)
+
+
+# In order of the value: anything, texts, numbers, places on disk, and the shapes of single settings.
+BY_KIND: Mapping[str, Callable[[Any, Path], Any]] = {
+    "any": _json, "boolean": _boolean, "text": _text, "texts": _texts, "list": items, "word": word, "media": media,
+    "secret": secret, "pattern": pattern, "block": block, "pages": pages, "number": number, "count": _count,
+    "positive": _positive, "size": size, "duration": duration, "path": _path, "age": _unless_empty(age), "file": file,
+    "folder": _directory, "inside": inside, "link": link,
+    "address": _judged_by("addresses", "bind_address", "127.0.0.1:8080", _bind),
+    "hosts": _judged_by("addresses", "hosts", (), _texts), "networks": _judged_by("addresses", "networks", (), _texts),
+    "prefix": _judged_by("addresses", "prefix", ""), "site": _judged_by("addresses", "site_address", ""),
+    "lang": _judged_by("zones", "language", "en"), "timezone": _judged_by("zones", "zone", "UTC"),
+    "callable": _judged_by("wsgi_apps", "callable_name", ""), "queue": queue, "queues": _made, "grants": grants,
+    "replies": _made, "type": field_type, "comparisons": comparisons, "check": check, "roles": roles, "opens": opens,
+    "values": values, "table": _made, "tables": _made, "fields": _fields, "field": _field_name, "name": _name,
+    "choices": choices, "conditions": _made, "condition": condition, "menu": _made, "menu item": menu_item, "home": _made,
+    "notice": notice, "unique": unique, "room": _unless_empty(size),
+}  # fmt: skip

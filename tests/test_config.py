@@ -19,6 +19,7 @@ import app
 from app import App, Config, ConfigError, Fault
 
 media_types = app.plugin("media_types")
+BY_KIND = app.plugin("converters").BY_KIND
 STARTER = app.bundled_text("starter.toml")
 
 ROOT = Path(app.__file__).parent
@@ -160,7 +161,7 @@ def test_a_setting_is_named_after_its_attribute_without_the_unit() -> None:
 def test_every_setting_has_a_default_that_its_converter_takes() -> None:
     for shape, settings in app.SETTINGS.items():
         for one in settings:
-            assert one.kind in app.CONVERTERS, (shape, one.name)
+            assert one.kind in BY_KIND, (shape, one.name)
             assert one.help, (shape, one.name)
             if one.default not in (app.REQUIRED, None):
                 app.CONVERTERS[one.kind](one.default, Path("/srv"))
@@ -214,7 +215,7 @@ def test_every_converter_is_used_by_a_setting() -> None:
     used |= {one.kind for settings in SETTINGS.values() for one in settings if one.convert is None}
     inner = [one for settings in app.SETTINGS.values() for one in settings if one.each or one.of]
     used |= {kind for one in inner for kind in (one.of, one.names if one.default == {} else "") if kind}
-    assert used == set(app.CONVERTERS)
+    assert used == set(BY_KIND)
 
 
 GOOD: dict[str, list[tuple[str, Any]]] = {
@@ -411,7 +412,7 @@ def test_a_bad_value_is_refused_in_words(kind: str, toml: str) -> None:
 
 def test_every_converter_has_bad_values() -> None:
     nested = [one for settings in app.SETTINGS.values() for one in settings if one.table or one.each or one.of]
-    assert set(BAD) | {one.kind for one in nested} == set(app.CONVERTERS)
+    assert set(BAD) | {one.kind for one in nested} == set(BY_KIND)
     tried = {word for place, _, inside, _ in INSIDE for word in f"{place}.{inside}".split(".")}
     assert {one.name for one in nested} <= tried
 
