@@ -20,7 +20,7 @@ what it defines; tests/test_architecture.py keeps that true.
      3 CONFIG       app.toml to checked, frozen settings; every key, default and unit in one table
      4 CONTRACTS    what a Provider (Records, Blobs, Queries), a Resource, a Job, a Channel … must do
      5 RUNNERS      transports: the only section that knows HTTP and the messages of queues
-     6 AUTH         sign, verify and revoke tokens; sessions
+     6 AUTH         parse grants; sign, verify and revoke tokens; who is asking
      7 RESOURCES    Files, Form, View, AppPage, and the built-in home page and admin lists
      8 PROVIDERS    what all providers share, and SqlProvider: the only section that knows a driver, sqlite3
      9 PLUGINS      the registry of what plugins/*.py add, by family and kind
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
 
     from plugins.consumer import Consumer
     from plugins.fields import Field
+    from plugins.office import SessionAuthority
 
 __version__ = "0.1.0"
 
@@ -293,10 +294,10 @@ class ConfigError(AppError):
 # ==== 2. VALUES ==================================================================================================
 # Frozen data that crosses sections, and the pure functions that make, read and compare it. Nothing here does I/O.
 # uses: ERRORS
-# defines: Json Value Clock Action Grant parse_grant covers Caller Conditions Request Reader Content Column Table
-#          Response Record Insert Update Delete Write Blob Staged OPERATORS Condition Query Measure Page Select Rows
-#          exact_number load_json Encoded dump_json check_text member_pointer WHOLE_TYPES Damaged Unread damage_of
-#          damage_in check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids
+# defines: Json Value Clock Action Grant covers Caller Conditions Request Reader Content Column Table Response Record
+#          Insert Update Delete Write Blob Staged OPERATORS Condition Query Measure Page Select Rows exact_number
+#          load_json Encoded dump_json check_text member_pointer WHOLE_TYPES Damaged Unread damage_of damage_in
+#          check_value storable plain_text is_key check_path compose split_path BUNDLED CHUNK_BYTES LOG last_ids
 #          new_ids new_id rfc3339 encode_cursor decode_cursor how_many
 
 Json: TypeAlias = Any  # None, bool, int, float, Decimal, str, list and dict of these
@@ -322,25 +323,6 @@ class Grant(NamedTuple):
     def __str__(self) -> str:
         actions = "*" if len(self.actions) == len(Action) else ",".join(a for a in Action if a in self.actions)
         return "/".join(self.pattern) + ":" + actions
-
-
-def parse_grant(text: str) -> Grant:
-    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. Raises BadRequest that says what is wrong with it.
-    A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A."""
-    address, _, actions = text.rpartition(":")
-    pattern = tuple(address.split("/"))
-    if not all(pattern):
-        raise BadRequest(f"{text!r} is not a grant: write type/name:action[,action], such as forms/leave:create")
-    if "**" in pattern[:-1] or any("*" in part and part not in ("*", "**") for part in pattern):
-        raise BadRequest(f"{text!r} is not a grant: * stands for one whole segment and ** for the rest, last only")
-    names = split_path(address)
-    if any(c.isspace() or ord(c) < 32 for c in address) or {".", ".."} & set(names):
-        raise BadRequest(f"{text!r} is not a grant: percent-encode spaces and control characters; no . or .. segment")
-    pattern = tuple(p if p in ("*", "**") else quote(compose(name), safe="") for p, name in zip(pattern, names, strict=True))
-    named = list(Action) if actions == "*" else actions.split(",")
-    if unknown := [one for one in named if one not in list(Action)]:
-        raise BadRequest(f"{text!r} is not a grant: {unknown[0]!r} is none of {', '.join(Action)} or *")
-    return Grant(pattern, frozenset(map(Action, named)))
 
 
 def covers(pattern: Sequence[str], address: Sequence[str]) -> bool:
@@ -4661,25 +4643,22 @@ def _exit_code(part: Callable[[], Any], last_words: SharedText) -> int:
 
 
 # ==== 6. AUTH ====================================================================================================
-# Sign, verify and revoke tokens; sessions and sign-in links. Apart from `touch` nothing is committed here: what has to be
+# Parse grants; sign, verify and revoke tokens; who is asking. Apart from `touch` nothing is committed here: what has to be
 # stored is returned as writes, so that the audit entry is committed with it.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S KEEP_SESSION_S KEEP_TOKEN_S PEOPLE PASSWORDS secret_digest Token Key
-#          dump_keys new_key key_file_errors KeyRing verify_jws encode_jws verify_jwt scope_grants line_problem Authority
+# defines: MAX_TOKEN_BYTES MIN_KEY_BYTES MAX_TOKEN_S PEOPLE PASSWORDS SECRET_FORM secret_digest Token Key dump_keys
+#          new_key key_file_errors KeyRing verify_jws encode_jws verify_jwt parse_grant scope_grants line_problem
+#          Authority
 
 MAX_TOKEN_BYTES = 8192  # what HTTP servers commonly take as one header line
 MIN_KEY_BYTES = 32  # RFC 7518 section 3.2: a key of the hash's size or more
 MAX_TOKEN_S = 10 * 366 * 86_400
-KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that somebody was signed in
-KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
 PEOPLE, PASSWORDS = "_people", "_passwords"  # the tables of plugins/people.py and plugins/passwords.py
 _FUTURE_S = 60  # how far another node's clock may be ahead
 _SHORT_MAC_BYTES = 24
 _MOST_KNOWN = 1000  # callers that an Authority remembers
 _TO_URL, _FROM_URL = bytes.maketrans(b"+/", b"-_"), bytes.maketrans(b"-_", b"+/")  # binascii takes half of base64's time
-_SECRET = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
-_LINK_PROBLEMS = {"unknown": "this sign-in link is not known here", "used": "this sign-in link was used already",
-                  "expired": "this sign-in link has expired"}  # fmt: skip
+SECRET_FORM = re.compile(r"[A-Za-z0-9_-]{43}")  # 32 random bytes: a session id or the code of a link
 
 
 def _b64(data: bytes) -> str:
@@ -4994,6 +4973,25 @@ def _signed_claims(keys: tuple[Key, ...], text: str, issuer: str) -> Value:
     return claims
 
 
+def parse_grant(text: str) -> Grant:
+    """'forms/leave:create,read', 'files/*:*' or '**:read' as a Grant. Raises BadRequest that says what is wrong with it.
+    A segment may be percent-encoded in any way, or not at all, in any Unicode form; a literal star is %2A."""
+    address, _, actions = text.rpartition(":")
+    pattern = tuple(address.split("/"))
+    if not all(pattern):
+        raise BadRequest(f"{text!r} is not a grant: write type/name:action[,action], such as forms/leave:create")
+    if "**" in pattern[:-1] or any("*" in part and part not in ("*", "**") for part in pattern):
+        raise BadRequest(f"{text!r} is not a grant: * stands for one whole segment and ** for the rest, last only")
+    names = split_path(address)
+    if any(c.isspace() or ord(c) < 32 for c in address) or {".", ".."} & set(names):
+        raise BadRequest(f"{text!r} is not a grant: percent-encode spaces and control characters; no . or .. segment")
+    pattern = tuple(p if p in ("*", "**") else quote(compose(name), safe="") for p, name in zip(pattern, names, strict=True))
+    named = list(Action) if actions == "*" else actions.split(",")
+    if unknown := [one for one in named if one not in list(Action)]:
+        raise BadRequest(f"{text!r} is not a grant: {unknown[0]!r} is none of {', '.join(Action)} or *")
+    return Grant(pattern, frozenset(map(Action, named)))
+
+
 @lru_cache(maxsize=1024)  # grants depend on nothing but their text
 def scope_grants(scope: str) -> tuple[Grant, ...]:
     """The grants of a scope, separated by single spaces. Raises Unauthenticated if one of them is not a grant."""
@@ -5051,8 +5049,8 @@ class _Proof(NamedTuple):
 
 
 class Authority:
-    """Who is asking, and the life of tokens, sessions and sign-in links. Every answer follows from the token's row as it is,
-    so a revocation works on the next request: the row is read anew unless nothing was committed since."""
+    """Who is asking, and the life of tokens; that of sessions is in plugins/office.py. Every answer follows from the token's
+    row as it is, so a revocation works on the next request: the row is read anew unless nothing was committed since."""
 
     def __init__(
         self,
@@ -5172,7 +5170,7 @@ class Authority:
         return _Proof(token, " ".join(token.grants), token.roles, ends_at, "", most, held)
 
     def _session_rows(self, sessions: str) -> Iterator[Record]:
-        for secret in filter(_SECRET.fullmatch, sessions.split(" ")):
+        for secret in filter(SECRET_FORM.fullmatch, sessions.split(" ")):
             row = self._records.get("_sessions", secret_digest(secret))
             if row and not row.damage:
                 yield row
@@ -5302,95 +5300,6 @@ class Authority:
                 if record is not None and abs(record.value.get("used_at", 0) - minute * 60) >= minutes * 60:
                     value = record.value | {"used_at": minute * 60}
                     self._records.commit([Update(table, key, value, record.version)])
-
-    # -- sessions and sign-in links
-
-    def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
-        """A code that signs in once, and what stores its digest. Raises Unauthenticated if the token is dead."""
-        now = self._clock()
-        code = secrets.token_urlsafe(32)
-        expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
-        return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
-
-    def open_session(self, secret: str, known: Value | None = None, peer: str = "") -> tuple[str, int, Caller, list[Write]]:
-        """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
-        known to be good and has what the row of a link has, and `beside` what the session's row is to have, too. Raises
-        Unauthenticated if it is not good. The link is used up at its version: if several commit the same code, one wins and
-        the others get a Conflict."""
-        now = self._clock()
-        row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
-        proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
-        expires_at = int(min(now + self._auth.session_s, proof.until))
-        value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
-        value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
-        value |= {"expires_at": expires_at} | ({"era": proof.era} if proof.era else {})
-        value |= {"client": peer[:100]} if peer else {}
-        writes.append(Insert("_sessions", secret_digest(session_id), value))
-        caller = self._caller(proof._replace(session=secret_digest(session_id)))
-        return session_id, expires_at - int(now), caller, writes
-
-    def _redeem(self, secret: str, now: float) -> tuple[Value, list[Write]]:
-        """The row of what a secret stands for, and the writes that use it up. No token is as short as a link's code."""
-        if not _SECRET.fullmatch(secret):
-            return {"jti": self._bearer(secret, now).token.jti}, []
-        link = self._records.get("_links", secret_digest(secret))
-        if problem := self._link_problem(link, now):
-            raise Unauthenticated(_LINK_PROBLEMS[problem])
-        link = cast(Record, link)
-        return link.value, [Update("_links", link.key, link.value | {"used_at": int(now)}, link.version)]
-
-    def _link_problem(self, link: Record | None, now: float) -> str:
-        if link is None or link.damage:
-            return "unknown"
-        return "used" if link.value.get("used_at") else "expired" if link.value["expires_at"] <= now else ""
-
-    def link_problem(self, code: str) -> str:
-        """Why open_session would not take the code of this link now: "unknown", "used", "expired"; "" if it would."""
-        link, now = self._records.get("_links", secret_digest(code)) if _SECRET.fullmatch(code) else None, self._clock()
-        if problem := self._link_problem(link, now):
-            return problem
-        try:
-            self._holder(cast(Record, link).value, now)
-        except Unauthenticated:
-            return "unknown"
-        return ""
-
-    def living_session(self, sessions: str) -> Value:
-        """The row of the first session that is good; {} if none is. They are separated by spaces."""
-        now = self._clock()
-        return next((row.value for row in self._session_rows(sessions) if self._session_ends_at(row.value) > now), {})
-
-    def close_session(self, credential: str) -> list[Write]:
-        """The writes that end the sessions of "Session …"; none if they are over."""
-        scheme, _, sessions = credential.partition(" ")
-        if scheme.lower() != "session":
-            return []
-        now = int(self._clock())
-        living = {row.key: row.value for row in self._session_rows(sessions) if row.value["expires_at"] > now}
-        return [Update("_sessions", key, value | {"expires_at": now}) for key, value in living.items()]
-
-    def ended_session(self, credential: str) -> Record | None:
-        """The row of a session of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
-        now = self._clock()
-        for row in self._session_rows(credential.partition(" ")[2]):
-            token = self._records.get("_tokens", row.value["jti"]) if row.value["jti"] else None
-            if row.value["jti"] and (token is None or token.damage):
-                continue
-            ends = [token.value["expires_at"], token.value["revoked_at"] or math.inf] if token else []
-            if now - KEEP_SESSION_S < min([self._session_ends_at(row.value), *ends]) <= now:
-                return row
-        return None
-
-    def expired(self, now: float, limit: int = 500) -> list[Write]:
-        """At most `limit` deletes of links past their time, and of sessions and tokens that were kept after their end."""
-        queries = [
-            Query("_links", (Condition("expires_at", "lte", now),)),
-            Query("_sessions", (Condition("expires_at", "lte", now - KEEP_SESSION_S),)),
-            Query("_tokens", (Condition("expires_at", "lte", now - KEEP_TOKEN_S),)),
-            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", now - KEEP_TOKEN_S))),
-        ]  # walked, because a backend may bound what a filter reads for a page
-        found = {(q.table, record.key): None for q in queries for record in islice(self._records.walk(q), limit)}
-        return [Delete(table, key) for table, key in list(found)[:limit]]
 
     # -- sealed texts
 
@@ -8640,8 +8549,8 @@ class App:
             plugin("admin").join(self)
 
     @property
-    def authority(self) -> Authority:
-        return cast(Authority, self.office.authority)
+    def authority(self) -> SessionAuthority:
+        return cast("SessionAuthority", self.office.authority)
 
     @cached_property
     def triggers(self) -> list[Trigger]:

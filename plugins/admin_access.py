@@ -49,7 +49,7 @@ from app import (
 
 # ==== 1. REASONS =================================================================================================
 # Every right comes from a grant: one's own, one of a role, or one that everybody has.
-# uses: VALUES CONFIG
+# uses: VALUES CONFIG AUTH
 # defines: EVERYBODY Reason reasons_of reasons
 
 EVERYBODY = "[public]"  # in place of a role: the grants that need no credential

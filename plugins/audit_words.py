@@ -107,7 +107,7 @@ def _cut(text: str) -> str:
 
 # ==== 2. LINES ===================================================================================================
 # One line an event: what somebody did, without who and when. Entries of one request are one event.
-# uses: VALUES CONTRACTS RESOURCES CHANGES plugin:people
+# uses: VALUES CONTRACTS AUTH RESOURCES CHANGES plugin:people
 # defines: what_happened who events
 
 _MOST_NAMED = 3  # fields of a change that its line names

@@ -29,7 +29,7 @@ from app import (
 
 # ==== 1. CONVERTERS ==============================================================================================
 # Each takes what app.toml says and the folder where relative paths start. ValueError says what to write instead.
-# uses: ERRORS VALUES CONFIG plugin:file_names plugin:toml_advice
+# uses: ERRORS VALUES CONFIG AUTH plugin:file_names plugin:toml_advice
 # defines: media inside secret queue pattern link grants field_type roles opens values items choices condition
 #          comparisons check notice BLOCKS block pages menu_item unique age number size duration file word BY_KIND
 

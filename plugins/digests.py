@@ -128,7 +128,7 @@ def _moved(key: str, row: Record | None, due: float) -> Write:
 
 # ==== 3. SHOWN ===================================================================================================
 # The rows of a view as its receiver may see them; nothing is sent while there are none.
-# uses: ERRORS VALUES RESOURCES plugin:notices plugin:tokens
+# uses: ERRORS VALUES AUTH RESOURCES plugin:notices plugin:tokens
 # defines: MOST_ROWS notice
 
 MOST_ROWS = 50

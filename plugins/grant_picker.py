@@ -27,7 +27,7 @@ else:
 # ==== 1. PICKER ==================================================================================================
 # Made from what is declared. A page offers what its caller may give; a program may send any other grant, and what is sent is
 # checked in the same way wherever it comes from.
-# uses: ERRORS VALUES CONFIG RESOURCES plugin:fields plugin:people
+# uses: ERRORS VALUES CONFIG AUTH RESOURCES plugin:fields plugin:people
 # defines: roles_field grants_field Grants offers
 
 _KINDS = ("forms", "views", "files", "apps", "admin")  # in this order

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cached_property
+from itertools import islice
 from typing import Any, cast
 
 from app import (
+    SECRET_FORM,
     Action,
     Audit,
     Authority,
     Caller,
     Clock,
+    Condition,
     Config,
     Conflict,
+    Delete,
     Health,
     Insert,
     Json,
     KeyRing,
+    Query,
     Record,
     Records,
     Token,
@@ -30,12 +36,115 @@ from app import (
     new_id,
     plugin,
     rfc3339,
+    secret_digest,
 )
 
-# ==== 1. OFFICE ==================================================================================================
+# ==== 1. SESSIONS ================================================================================================
+# What begins and ends sessions. Nothing is committed here: what has to be stored is returned as writes.
+# uses: ERRORS VALUES AUTH plugin:reserve
+# defines: KEEP_SESSION_S KEEP_TOKEN_S SessionAuthority
+
+KEEP_SESSION_S = 86_400  # after its end: for that long its cookie shows that somebody was signed in
+KEEP_TOKEN_S = 90 * 86_400  # rows of dead tokens stay for readers of the audit trail
+_LINK_PROBLEMS = {"unknown": "this sign-in link is not known here", "used": "this sign-in link was used already",
+                  "expired": "this sign-in link has expired"}  # fmt: skip
+
+
+class SessionAuthority(Authority):
+    """An Authority that knows the life of sessions and sign-in links, too."""
+
+    def link(self, token: Token, expires_s: int = 600) -> tuple[str, list[Write]]:
+        """A code that signs in once, and what stores its digest. Raises Unauthenticated if the token is dead."""
+        now = self._clock()
+        code = secrets.token_urlsafe(32)
+        expires_at = min(int(now) + expires_s, self._living(token.jti, now).expires_at)
+        return code, [Insert("_links", secret_digest(code), {"jti": token.jti, "expires_at": expires_at})]
+
+    def open_session(self, secret: str, known: Value | None = None, peer: str = "") -> tuple[str, int, Caller, list[Write]]:
+        """Session id, its seconds, the caller and the writes, for the code of a link, a token in either form, or what is
+        known to be good and has what the row of a link has, and `beside` what the session's row is to have, too. Raises
+        Unauthenticated if it is not good. The link is used up at its version: if several commit the same code, one wins and
+        the others get a Conflict."""
+        now = self._clock()
+        row, writes = (known, list[Write]()) if known else self._redeem(secret.strip(), now)
+        proof, session_id = self._holder(row, now), secrets.token_urlsafe(32)
+        expires_at = int(min(now + self._auth.session_s, proof.until))
+        value: Value = {"jti": proof.token.jti, "subject": proof.token.subject, "created_at": int(now), "used_at": int(now)}
+        value |= row.get("beside") or ({"by_link": True} if "expires_at" in row and not row["jti"] else {})
+        value |= {"expires_at": expires_at} | ({"era": proof.era} if proof.era else {})
+        value |= {"client": peer[:100]} if peer else {}
+        writes.append(Insert("_sessions", secret_digest(session_id), value))
+        caller = self._caller(proof._replace(session=secret_digest(session_id)))
+        return session_id, expires_at - int(now), caller, writes
+
+    def _redeem(self, secret: str, now: float) -> tuple[Value, list[Write]]:
+        """The row of what a secret stands for, and the writes that use it up. No token is as short as a link's code."""
+        if not SECRET_FORM.fullmatch(secret):
+            return {"jti": self._bearer(secret, now).token.jti}, []
+        link = self._records.get("_links", secret_digest(secret))
+        if problem := self._link_problem(link, now):
+            raise Unauthenticated(_LINK_PROBLEMS[problem])
+        link = cast(Record, link)
+        return link.value, [Update("_links", link.key, link.value | {"used_at": int(now)}, link.version)]
+
+    def _link_problem(self, link: Record | None, now: float) -> str:
+        if link is None or link.damage:
+            return "unknown"
+        return "used" if link.value.get("used_at") else "expired" if link.value["expires_at"] <= now else ""
+
+    def link_problem(self, code: str) -> str:
+        """Why open_session would not take the code of this link now: "unknown", "used", "expired"; "" if it would."""
+        link, now = self._records.get("_links", secret_digest(code)) if SECRET_FORM.fullmatch(code) else None, self._clock()
+        if problem := self._link_problem(link, now):
+            return problem
+        try:
+            self._holder(cast(Record, link).value, now)
+        except Unauthenticated:
+            return "unknown"
+        return ""
+
+    def living_session(self, sessions: str) -> Value:
+        """The row of the first session that is good; {} if none is. They are separated by spaces."""
+        now = self._clock()
+        return next((row.value for row in self._session_rows(sessions) if self._session_ends_at(row.value) > now), {})
+
+    def close_session(self, credential: str) -> list[Write]:
+        """The writes that end the sessions of "Session …"; none if they are over."""
+        scheme, _, sessions = credential.partition(" ")
+        if scheme.lower() != "session":
+            return []
+        now = int(self._clock())
+        living = {row.key: row.value for row in self._session_rows(sessions) if row.value["expires_at"] > now}
+        return [Update("_sessions", key, value | {"expires_at": now}) for key, value in living.items()]
+
+    def ended_session(self, credential: str) -> Record | None:
+        """The row of a session of "Session …" that ended less than KEEP_SESSION_S ago; None if there is none."""
+        now = self._clock()
+        for row in self._session_rows(credential.partition(" ")[2]):
+            token = self._records.get("_tokens", row.value["jti"]) if row.value["jti"] else None
+            if row.value["jti"] and (token is None or token.damage):
+                continue
+            ends = [token.value["expires_at"], token.value["revoked_at"] or math.inf] if token else []
+            if now - KEEP_SESSION_S < min([self._session_ends_at(row.value), *ends]) <= now:
+                return row
+        return None
+
+    def expired(self, now: float, limit: int = 500) -> list[Write]:
+        """At most `limit` deletes of links past their time, and of sessions and tokens that were kept after their end."""
+        queries = [
+            Query("_links", (Condition("expires_at", "lte", now),)),
+            Query("_sessions", (Condition("expires_at", "lte", now - KEEP_SESSION_S),)),
+            Query("_tokens", (Condition("expires_at", "lte", now - KEEP_TOKEN_S),)),
+            Query("_tokens", (Condition("revoked_at", "gt", 0), Condition("revoked_at", "lte", now - KEEP_TOKEN_S))),
+        ]  # walked, because a backend may bound what a filter reads for a page
+        found = {(q.table, record.key): None for q in queries for record in islice(self._records.walk(q), limit)}
+        return [Delete(table, key) for table, key in list(found)[:limit]]
+
+
+# ==== 2. OFFICE ==================================================================================================
 # Each change is committed together with its audit entry.
-# uses: ERRORS VALUES CONFIG CONTRACTS AUTH ASSEMBLY plugin:key_edits plugin:people plugin:refusals plugin:reserve
-#          plugin:throttle
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH ASSEMBLY SESSIONS plugin:key_edits plugin:people plugin:refusals
+# plugin:reserve plugin:throttle
 # defines: Office
 
 
@@ -47,12 +156,12 @@ class Office:
         self._site_id = ""
 
     @cached_property
-    def authority(self) -> Authority:
+    def authority(self) -> SessionAuthority:
         """With the key ring, which is loaded or made on first use."""
         config = self._config
         keys = KeyRing.load(config.auth.keys, config.site.data / "keys.json")
         roles = {name: role.grants for name, role in config.roles.items()}
-        return Authority(keys, self._state, roles, config.public.grants, config.auth, self._clock)
+        return SessionAuthority(keys, self._state, roles, config.public.grants, config.auth, self._clock)
 
     def _event(self, action: str, caller: Caller, request_id: str = "", **facts: Json) -> Insert:
         """The audit entry of what a request did, or without its id the command line."""

@@ -61,7 +61,7 @@ from app import (
 
 # ==== 1. RIGHTS ==================================================================================================
 # What a person holds, in grants and in words, and whether one caller may give or take as much.
-# uses: ERRORS VALUES CONFIG plugin:catalogue
+# uses: ERRORS VALUES CONFIG AUTH plugin:catalogue
 # defines: GIVEN INVITATION_S rights beyond held check_reach telling_roles may_everything
 #          lacking holds check_roles in_words
 

@@ -12,7 +12,7 @@ from app import Action, BadRequest, Json, Request, Response, Site, Value, dump_j
 
 # ==== 1. PEOPLE ==================================================================================================
 # Each is one request for admin/people, as whoever stands at the machine.
-# uses: ERRORS VALUES CONTRACTS COMMANDS plugin:personal_data plugin:tokens
+# uses: ERRORS VALUES CONTRACTS AUTH COMMANDS plugin:personal_data plugin:tokens
 # defines: Command:auth_invite Command:auth_people Invite People
 
 _VERBS = ("list", "show", "link", "suspend", "resume", "sign-out", "remove", "export", "erase")

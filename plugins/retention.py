@@ -12,7 +12,7 @@ from app import Action, AppError, Caller, Condition, Conditions, Form, Query, Re
 # ==== 1. RETENTION ===============================================================================================
 # Each is deleted as a person would do it: with its files and an audit entry, which has what it was until [audit] keep
 # prunes it.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:audit_job
+# uses: ERRORS VALUES CONTRACTS AUTH RESOURCES plugin:audit_job
 # defines: Job:retention Retention
 
 _BATCH = 100  # records that are looked up at once

@@ -33,7 +33,7 @@ else:
 
 # ==== 1. COMMAND =================================================================================================
 # The same import as over HTTP, by whoever runs the command. Cells are read as people of the site's language write them.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES COMMANDS plugin:copy plugin:form_import
+# uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES COMMANDS plugin:copy plugin:form_import
 # defines: Command:server_import ServerImport
 
 _SAID = {

@@ -26,7 +26,7 @@ from app import (
 
 # ==== 1. SHOWN ===================================================================================================
 # Rows of tokens in the words of a reader's language. A new token is shown once, in a field that can be selected.
-# uses: ERRORS VALUES CONTRACTS RUNNERS plugin:people
+# uses: ERRORS VALUES CONTRACTS RUNNERS AUTH plugin:people
 # defines: STATES TokenPages
 
 STATES = ("working", "ended", "all")

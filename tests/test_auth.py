@@ -21,9 +21,9 @@ import backends
 import pytest
 
 import app
-from app import Action, Authority, Caller, Key, KeyRing, Token, parse_grant
+from app import Action, Caller, Key, KeyRing, Token, parse_grant
 
-key_edits = app.plugin("key_edits")
+key_edits, office = app.plugin("key_edits"), app.plugin("office")
 NOW = 1_700_000_000.0  # in the past, so that PyJWT, which reads the real clock, finds iat good
 SECRET = bytes(range(32))
 OTHER = bytes(range(100, 132))
@@ -127,10 +127,10 @@ class World:
         self.keys = keys or KeyRing([Key("k1", SECRET, 1)])
         self.authority = self.another(self.keys)
 
-    def another(self, keys: KeyRing) -> Authority:
+    def another(self, keys: KeyRing) -> Any:
         public = (parse_grant("apps/door:read"),)
         auth = app.AuthConfig(keys="", issuer="satchel", session_s=3600, session_idle_s=1200)
-        return Authority(keys, self.records, self.roles, public, auth, lambda: self.now)
+        return office.SessionAuthority(keys, self.records, self.roles, public, auth, lambda: self.now)
 
     def issue(
         self,
@@ -1045,7 +1045,7 @@ def test_of_several_sessions_the_good_one_counts_wherever_it_stands(world: World
 
 
 def test_a_session_that_ended_is_known_for_a_while_and_opens_nothing(world: World) -> None:
-    keep_s = int(app.KEEP_SESSION_S)
+    keep_s = int(office.KEEP_SESSION_S)
     signed_out, revoked, living = (world.issue(name, s=10 * keep_s) for name in ("ann", "bob", "cid"))
     ids = [world.sign_in(world.authority.jwt(token)) for token in (signed_out, revoked, living)]
 
@@ -1196,7 +1196,7 @@ def test_the_sweep_takes_what_is_over_and_nothing_else(world: World) -> None:
     world.now += 600
     world.records.commit(world.authority.expired(world.now))
     assert tables() == ["_sessions", "_tokens", "_tokens", "_tokens"]
-    world.now += app.KEEP_SESSION_S
+    world.now += office.KEEP_SESSION_S
     world.records.commit(world.authority.expired(world.now))
     assert tables() == ["_sessions", "_tokens", "_tokens", "_tokens"], "an ended session is known for a day"
     world.now += 3000
