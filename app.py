@@ -2242,7 +2242,6 @@ PAGE_POLICY = (
 _FILE_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src 'self' data:; media-src 'self'; sandbox"
 _INLINE = re.compile(r"image/(png|apng|jpeg|gif|webp|avif|bmp|heic|heif|jxl)|audio/.+|video/.+|application/pdf|text/plain.*")
 _SCRIPTABLE = re.compile(r".*(html|xml|svg).*")
-_PRINTABLE = "".join(map(chr, range(0x21, 0x7F)))
 _BODY_S, _BODY_RATE = 30.0, 1000  # to send a body: this, and a second more for so many bytes
 _PIECE_BYTES = 1024 * 1024  # of a body, as much as has come: threads that pass on larger pieces wait less for each other
 _ABSOLUTE = re.compile(r"https?://([^/?]*)", re.IGNORECASE)
@@ -2948,9 +2947,8 @@ class HttpDoor:
         """Whether this is a proxy whose headers count."""
         if peer == "unix":
             return "unix" in self.config.trusted_proxies
-        if not self._networks or not (address := plugin("addresses").ip(peer)):
-            return False
-        return any((getattr(address, "ipv4_mapped", None) or address) in network for network in self._networks)
+        address = plugin("addresses").ip(peer) if self._networks else None
+        return bool(address) and any(address in network for network in self._networks)
 
     def check_host(self, exchange: Exchange) -> None:
         """Raises Misdirected unless the host is a configured one, loopback or an IP address: against DNS rebinding."""
@@ -3950,7 +3948,6 @@ class HttpRunner(Runner):
     def _is_many(self, peer: str) -> bool:
         """Whether this address stands for many clients."""
         address = plugin("addresses").ip(peer)
-        address = getattr(address, "ipv4_mapped", None) or address
         return address is None or address.is_loopback or self.door.trusts(peer)
 
     # -- its routes
@@ -7843,7 +7840,6 @@ _KEY_USED = "this idempotency key was used before for another request; take a ne
 _AT_WORK_S = 60  # a request at work that is silent for so long counts as dead
 _PING_S = 10.0  # a provider that has not answered by then counts as away, whatever its own timeouts are
 _P = TypeVar("_P", bound=Provider)
-_Answer = TypeVar("_Answer")
 _Guard: TypeAlias = Callable[[], None]  # raises what stops a commit
 _Triggers: TypeAlias = Callable[[], Sequence[Trigger]]
 _Kind = TypeVar("_Kind", bound=Extension)
@@ -8249,9 +8245,6 @@ class Health:
 
     def ready(self) -> dict[str, str]:
         return {name: one.message if isinstance(one, AppError) else "ok" for name, one in self.pings().items()}
-
-
-# ---- tokens and sessions
 
 
 # ---- the flow

@@ -95,7 +95,6 @@ def _is_refused(error: AppError) -> bool:
 def address_of(client: str) -> str:
     """A client as it is counted: of IPv6 its network of 64 bits, which one customer has; what is no address is cut."""
     address = plugin("addresses").ip(client)
-    address = getattr(address, "ipv4_mapped", None) or address
     if address is None:
         return "".join(letter for letter in client[:40] if " " <= letter <= "~")
     return str(address if address.version == 4 else ipaddress.ip_network((address, 64), strict=False))
