@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, NamedTuple, cast
 from xml.etree import ElementTree
@@ -31,6 +31,8 @@ _NOT_IN_XML = re.compile("[\x00-\x08\x0b-\x1f\ud800-\udfff\ufffe\uffff]")
 _SVG = "http://www.w3.org/2000/svg"
 _WIDE, _MIDDLE, _NARROW = (960, 400), (600, 410), (360, 380)
 _HOURS_TO = 2  # days between the first and the last point, up to which hours are told
+_DAY_S = 86_400
+_ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, _DAY_S)
 _SIDEWAYS = 14  # labels of bars that lie, at most
 # Six colours that people of any sight tell apart, with at least 3:1 on the ground; the next six are hatched or dashed.
 _LIGHT = ("#0b665f", "#d55e00", "#3b78c4", "#b4538f", "#8a6d00", "#4a5157")
@@ -219,9 +221,15 @@ class _Sheet:
     def _along_y(self, size: Size, lies: bool) -> list[tuple[float, str]]:
         low, high = _range(self._drawn)
         whole = all(isinstance(value, int) for one in self._drawn.series for value in one.values if value is not None)
-        count = max(3, (size.width - 120) // 90 if lies else size.height // 55)
-        found = ticks(low, high, count, whole=whole)
-        texts = [charts.show_y(self._drawn, _plain(at), self._locale) for at in found]
+        times = self._drawn.y.format == "duration"
+
+        def labelled(count: int) -> list[tuple[float, str]]:
+            found = ticks(low, high, count, whole=whole, times=times)
+            return self._labelled(found, [charts.show_y(self._drawn, _plain(at), self._locale) for at in found])
+
+        return _fitting(labelled, 8, size.width - 120) if lies else labelled(max(3, size.height // 55))
+
+    def _labelled(self, found: Sequence[float], texts: list[str]) -> list[tuple[float, str]]:
         mark = self._locale.write_number(0.5).strip("05")
         return list(zip(found, _without_zeros(texts, mark), strict=True))
 
@@ -231,10 +239,18 @@ class _Sheet:
         low, high, count = min(self._drawn.xs), max(self._drawn.xs), max(2, (self._size.width - 60) // 85)
         if self._drawn.scale == "days":
             return [(at, self._day(at, high - low)) for at in day_ticks(low, high, count)]
-        found = ticks(low, high, count, whole=all(x == int(x) for x in self._drawn.xs))
+        whole, times = all(x == int(x) for x in self._drawn.xs), self._drawn.x.format == "duration"
         write = self._locale.write_count if high >= 10_000 else self._locale.write_number  # 2026 is no 2,026
-        inside = [at for at in found if low <= at <= high]
-        return [(at, write(_plain(at))) for at in (inside if len(inside) > 1 else found)]
+
+        def labelled(count: int) -> list[tuple[float, str]]:
+            found = ticks(low, high, count, whole=whole, times=times)
+            inside = [at for at in found if low <= at <= high]
+            found = inside if len(inside) > 1 else found
+            if not self._drawn.x.format:
+                return [(at, write(_plain(at))) for at in found]
+            return self._labelled(found, [self._locale.show(self._drawn.x, _plain(at)) for at in found])
+
+        return _fitting(labelled, count, self._size.width - 60)
 
     def _day(self, at: float, span: float) -> str:
         """A day, or a time of day where all are within two."""
@@ -242,6 +258,16 @@ class _Sheet:
             return str(self._locale.write_date(date.fromordinal(int(at)).isoformat()))
         minutes = round(at % 1 * 1440)
         return f"{minutes // 60:02}:{minutes % 60:02}"
+
+
+def _fitting(labelled: Callable[[int], list[tuple[float, str]]], most: int, room: float) -> list[tuple[float, str]]:
+    """What labelled() makes of the greatest count whose labels have room beside each other."""
+    found = labelled(most)
+    for count in range(most - 1, 0, -1):
+        if sum(marks.width(label) + 16 for _, label in found) <= room:
+            break
+        found = labelled(count)
+    return found
 
 
 def _without_zeros(texts: list[str], mark: str) -> list[str]:
@@ -269,11 +295,13 @@ def _range(drawn: Drawing) -> tuple[float, float]:
     return low, high
 
 
-def ticks(low: float, high: float, count: int, *, whole: bool = False) -> list[float]:
-    """About `count` round numbers, in equal steps, that begin at or below `low` and end at or above `high`."""
+def ticks(low: float, high: float, count: int, *, whole: bool = False, times: bool = False) -> list[float]:
+    """About `count` round numbers, in equal steps, that begin at or below `low` and end at or above `high`; `times` are
+    seconds, of which whole minutes, hours and days are round."""
     if high - low <= 1e-9 * abs(low):
         low, high = (low - 1, high + 1) if low else (0.0, 1.0)
-    step = _step((high - low) / max(count, 1), whole)
+    rough = (high - low) / max(count, 1)
+    step = _step_of_times(rough) if times else _step(rough, whole)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
     return [float(f"{at * step:.15g}") for at in range(first, last + 1)]
 
@@ -284,6 +312,13 @@ def _step(rough: float, whole: bool) -> float:
     if whole and power < 10:  # 2.5 is no step of what is counted
         return max(1.0, next(one * power for one in (1, 2, 5, 10) if one * power >= rough * 0.999))
     return next(one * power for one in (1, 2, 2.5, 5, 10) if one * power >= rough * 0.999)
+
+
+def _step_of_times(rough: float) -> float:
+    if rough <= 0.5:
+        return _step(rough, whole=False)
+    days = _DAY_S * _step(rough / _DAY_S, whole=True)
+    return next((float(one) for one in _ROUND_S if one >= rough * 0.999), days)
 
 
 def day_ticks(low: float, high: float, count: int) -> list[float]:

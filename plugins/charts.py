@@ -10,14 +10,17 @@ from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app import Column, Config, Exchange, Fault, Form, Json, Response, Table, Value, ViewConfig, nearest
+from app import Column, Config, Exchange, Fault, Form, Json, Response, Table, Value, ViewConfig, nearest, plugin
 
 if TYPE_CHECKING:
+    from plugins import column_formats
     from plugins.locale import Locale
+else:
+    column_formats = plugin("column_formats")
 
 # ==== 1. CHARTS ==================================================================================================
 # Rows become points here, and points words: plugins/svg.py draws them. What no picture can hold is left out and said.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:locale
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES plugin:column_formats plugin:locale
 # defines: KINDS MOST_ROWS MOST_POINTS MOST_BARS MOST_SERIES Series Drawing Picture view_of chart_of faults on_page picture
 #          drawing extremes show_y
 
@@ -273,6 +276,8 @@ def _scale(x: Column, values: Sequence[Json], kind: str, locale: Locale) -> str:
     if kind in ("bar", "stacked", "pie") or x.titles:
         return "words"
     there = [value for value in values if value is not None]
+    if there and x.format in ("date", "date-time") and set(map(type, there)) <= _NUMBERS:  # Unix seconds
+        return "days" if all(map(column_formats.moment_of, there)) else "numbers"
     if there and set(map(type, there)) <= _NUMBERS and all(_number(one) is not None for one in there):
         return "numbers"
     if there and all(isinstance(one, str) and _DAY.match(one) and _is_day(one, locale) for one in there):
@@ -280,8 +285,9 @@ def _scale(x: Column, values: Sequence[Json], kind: str, locale: Locale) -> str:
     return "words"
 
 
-def _day(text: str, locale: Locale) -> float:
+def _day(value: Any, locale: Locale) -> float:
     """The ordinal of a day, or of a moment by the reader's clocks, with its time as a fraction. ValueError if it is none."""
+    text = value if isinstance(value, str) else column_formats.moment_of(value)
     moment = locale.local(text) if len(text) > 10 else None
     moment = moment or datetime.fromisoformat(text[:19])
     return moment.toordinal() + (moment.hour * 3600 + moment.minute * 60 + moment.second) / 86_400

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
-from app import nearest
+from app import Json, exact_number, nearest
 
 if TYPE_CHECKING:
     from plugins.locale import Locale
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 # ==== 1. FORMATS =================================================================================================
 # A format rounds what is shown and nothing else: JSON and CSV have the values as they are. What is no number is shown as if
 # the column had no format, and so is a number that no column has room for.
-# uses: CONFIG plugin:locale
-# defines: NUMERIC DIGITS Shown shown_as is_numeric fault moment_of rounded writer number_code
+# uses: VALUES CONFIG plugin:locale
+# defines: NUMERIC DIGITS Shown shown_as is_numeric fault moment_of rounded writer typed number_code
 
 NUMERIC = ("number", "money", "percent", "bytes", "duration")  # kinds of formats that are for numbers
 _FORMATS = (*NUMERIC, "date", "date-time")
@@ -68,7 +69,7 @@ def moment_of(seconds: float | Decimal) -> str:
     """A number of Unix seconds as an RFC 3339 date-time; "" if it is none."""
     if not _YEARS[0] <= seconds <= _YEARS[1]:
         return ""
-    return datetime.fromtimestamp(int(seconds), UTC).isoformat().replace("+00:00", "Z")
+    return datetime.fromtimestamp(math.floor(seconds), UTC).isoformat().replace("+00:00", "Z")
 
 
 def rounded(value: float | Decimal, places: int) -> Decimal | None:
@@ -119,7 +120,8 @@ def _signed(locale: Locale, value: float | Decimal, write: Callable[[float], str
     size = float(value)
     if not abs(size) < 1e18:
         return locale.write_number(value)
-    return "-" * (size < 0) + write(abs(size))
+    text = write(abs(size))
+    return "-" * (size < 0 and text != write(0.0)) + text
 
 
 def _duration(locale: Locale, seconds: float) -> str:
@@ -127,6 +129,26 @@ def _duration(locale: Locale, seconds: float) -> str:
     if seconds < 9.95 and (tenths := round(seconds, 1)) != int(tenths):
         return str(locale.t("units.seconds", n=tenths))
     return locale.write_duration(seconds + 0.5)
+
+
+def typed(locale: Locale, format_: str, text: str, *, whole: bool = False) -> Json:
+    """The number that somebody typed as a column of this format shows it, or without its sign: "12.5 %", "€ 5", "5 MB",
+    "1:30:00". Otherwise what Locale.read_number says."""
+    kind, detail = shown_as(format_)
+    bare, times = text.strip(), Decimal(1)
+    if kind == "percent" and "%" in bare:
+        bare, times, whole = bare.replace("%", ""), Decimal("0.01"), False
+    elif kind == "money":
+        bare = re.sub(rf"{detail}|{re.escape(locale.currency_sign(detail))}", "", bare, count=1, flags=re.IGNORECASE)
+    elif kind == "bytes" and (size := re.fullmatch(r"(.*[0-9])\s*([kmgt]?)(b|bytes?)", bare, re.IGNORECASE)):
+        bare, times, whole = size[1], Decimal(1000) ** " kmgt".index(size[2].lower() or " "), False
+    elif kind == "duration" and (clock := re.fullmatch(r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9]))?", bare)):
+        return int(clock[1] + "1") * (int(clock[2]) * 3600 + int(clock[3]) * 60 + int(clock[4] or 0))
+    number = locale.read_number(bare, whole=whole)
+    if number is None or isinstance(number, str) or times == 1:
+        return number
+    exact = Decimal(str(number)) * times
+    return int(exact) if exact == exact.to_integral_value() else exact_number(f"{exact.normalize():f}")
 
 
 def number_code(locale: Locale, format_: str) -> tuple[str, int]:

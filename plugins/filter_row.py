@@ -8,7 +8,7 @@ from contextlib import suppress
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from app import OPERATORS, AppError, BadRequest, Column, Form, Json, Unread, plugin
+from app import LIST_PARAMS, OPERATORS, AppError, BadRequest, Column, Form, Json, Unread, plugin
 
 if TYPE_CHECKING:
     from plugins import list_filters
@@ -21,7 +21,7 @@ else:
 # Choices may be ticked, several at once; numbers, days and times are asked for from and to, booleans as yes, no or unset,
 # and other texts by what they contain. What no control says, such as `days__ne=3`, stays as it is.
 # uses: ERRORS VALUES RESOURCES plugin:fields plugin:list_filters plugin:locale plugin:option_controls plugin:options
-# defines: Asking askings controls covered lookups
+# defines: Asking askings can_be_filtered can_be_sorted controls covered lookups
 
 _RANGES = {
     "number": "text",
@@ -58,7 +58,7 @@ def askings(
     are too many or not to be seen."""
     found = []
     for column in columns:
-        if column.format in _NO_FILTER or column.type in ("array", "object"):
+        if column.format in _NO_FILTER or column.type in ("array", "object") or not can_be_filtered(column.name):
             continue
         field, title = fields.get(column.name), locale.heading(column)
         choices = _choices(column, field, locale, offered)
@@ -66,11 +66,20 @@ def askings(
             found.append(Asking(column, title, "choice", choices=choices))
         elif column.type == "boolean":
             found.append(Asking(column, title, "truth"))
-        elif kind := _RANGES.get(column.type) or _RANGES.get(column.format):
+        elif kind := _RANGES.get(column.format) or _RANGES.get(column.type):
             found.append(Asking(column, title, "range", kind))
         else:
             found.append(Asking(column, title, "text"))
     return found
+
+
+def can_be_filtered(name: str) -> bool:
+    """Whether an address can ask for values of a column of this name: a statement may call one as it likes."""
+    return "__" not in name and not name.endswith("_") and name not in LIST_PARAMS
+
+
+def can_be_sorted(name: str) -> bool:
+    return "," not in name and not name.startswith("-")
 
 
 def _choices(

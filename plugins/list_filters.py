@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from app import BadRequest, Column, Condition, Fault, Json, Unread, plugin, rfc3339
+from app import BadRequest, Column, Condition, Fault, Json, Unread, dump_json, plugin, rfc3339
 
 if TYPE_CHECKING:
     from plugins import fields
@@ -17,12 +17,38 @@ else:
 # ==== 1. FILTERS =================================================================================================
 # Every list reads its filters here: records, views, and those of the administration. What is left empty asks for nothing,
 # since a page's form sends all of its controls.
-# uses: ERRORS VALUES plugin:fields
-# defines: MOMENT conditions is_empty parts
+# uses: ERRORS VALUES plugin:column_formats plugin:fields
+# defines: MOMENT DAY Moment conditions is_empty plain parts
 
-MOMENT = "moment"  # the format of SQL columns with times: texts, which may have no zone
+MOMENT, DAY = "moment", "day"  # the formats of SQL columns with times and with days, which may be stored in several ways
 _DAYS = ("eq", "gte", "gt", "lte", "lt")  # operators that take a day for a column of times
 _BEGINS = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")  # what a date may begin with
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+class Moment(str):
+    """What a column of a statement is compared with, as an RFC 3339 text: its rows may have days, moments with or without
+    an offset, or Unix seconds. `day` is what days are compared with: the day by the clocks of the zone that was meant."""
+
+    day: str
+
+    def __new__(cls, text: str, day: str) -> Moment:
+        made = super().__new__(cls, text)
+        made.day = day
+        return made
+
+    @property
+    def in_utc(self) -> str:
+        """Without an offset, to the millisecond."""
+        return self._utc.isoformat(timespec="milliseconds").removesuffix("+00:00")
+
+    @property
+    def unix_s(self) -> float:
+        return (self._utc - _EPOCH).total_seconds()
+
+    @property
+    def _utc(self) -> datetime:
+        return datetime.fromisoformat(self.upper()).astimezone(UTC)
 
 
 def conditions(name: str, text: str, column: Column, locale: Any) -> list[Condition]:
@@ -36,8 +62,10 @@ def conditions(name: str, text: str, column: Column, locale: Any) -> list[Condit
         return [Condition(column.name, op, _truth(name, text, column))]
     if op in ("contains", "prefix"):
         return [Condition(column.name, op, text)]
-    if column.format in ("date-time", MOMENT) and op in _DAYS and (day := _day(text, locale)):
+    if column.format in ("date-time", MOMENT, DAY) and op in _DAYS and (day := _day(text, locale)):
         return _on_days(column, op, day, locale)
+    if column.format in (MOMENT, DAY) and op in _DAYS[1:] and (moment := _of_clocks(text, locale)):
+        return [Condition(column.name, op, moment)]
     if op == "in":
         return [Condition(column.name, op, [_value(name, part, column, locale) for part in parts(text, column.titles)])]
     return [Condition(column.name, op, _value(name, text, column, locale))]
@@ -46,6 +74,28 @@ def conditions(name: str, text: str, column: Column, locale: Any) -> list[Condit
 def is_empty(op: str, text: str, column: Column) -> bool:
     """Whether a filter asks for nothing. A text may be asked for that is empty."""
     return not text and (column.type != "string" or op not in ("", "eq", "ne", "prefix"))
+
+
+def plain(op: str, text: str, column: Column, locale: Any) -> str:
+    """The text of a filter as readers of any language and programs read it alike; the same text where there is no other."""
+    if not text or op in ("null", "contains", "prefix"):
+        return text
+    if op == "in":
+        return ",".join(fields.with_commas(_plain(part, column, locale)) for part in parts(text, column.titles))
+    return _plain(text, column, locale)
+
+
+def _plain(text: str, column: Column, locale: Any) -> str:
+    read: Json = text
+    if column.format in ("date", "date-time"):
+        read = locale.read_date(text)
+        if isinstance(read, Unread) and column.format == "date-time":
+            read = locale.read_date_time(fields.with_plus(text))
+    elif column.type in ("number", "integer") and not fields.is_number(text):
+        read = _number(text, column, locale)
+    if read is None or isinstance(read, Unread):
+        return text
+    return read if isinstance(read, str) else dump_json(read)
 
 
 def parts(text: str, known: Iterable[Json]) -> list[str]:
@@ -76,14 +126,19 @@ def _on_days(column: Column, op: str, day: date, locale: Any) -> list[Condition]
     def begin(apart: int) -> str:
         try:
             there = day + timedelta(days=apart)
-            if column.format == MOMENT:
-                return there.isoformat()
-            return rfc3339(datetime(there.year, there.month, there.day, tzinfo=locale.zone).timestamp())
+            moment = rfc3339(datetime(there.year, there.month, there.day, tzinfo=locale.zone).timestamp())
         except (OverflowError, ValueError):  # beyond the years that times have
-            return "9999-12-31T23:59:59Z" if apart else "0001-01-01T00:00:00Z"
+            there, moment = (date.max, "9999-12-31T23:59:59Z") if apart else (date.min, "0001-01-01T00:00:00Z")
+        return moment if column.format == "date-time" else Moment(moment, there.isoformat())
 
     edges = {"gte": [("gte", 0)], "gt": [("gte", 1)], "lte": [("lt", 1)], "lt": [("lt", 0)], "eq": [("gte", 0), ("lt", 1)]}
     return [Condition(column.name, to, begin(apart)) for to, apart in edges[op]]
+
+
+def _of_clocks(text: str, locale: Any) -> Moment | None:
+    """The moment that a text names for a column of a statement; None if it is none."""
+    local = locale.local(str(locale.read_date_time(fields.with_plus(text))))
+    return Moment(local.isoformat(), local.date().isoformat()) if local else None
 
 
 def _value(name: str, text: str, column: Column, locale: Any) -> Json:
@@ -92,7 +147,7 @@ def _value(name: str, text: str, column: Column, locale: Any) -> Json:
         return _truth(name, text, column)
     if column.format == "date-time":
         return _moment(name, text, column, locale)
-    if column.format == "date":
+    if column.format in ("date", DAY):
         read = locale.read_date(text)
         if isinstance(read, Unread) and not _BEGINS.match(text):
             raise _refused(name, text, column, fields.FORMAT_HELP["date"])
@@ -101,9 +156,15 @@ def _value(name: str, text: str, column: Column, locale: Any) -> Json:
         return text
     if fields.is_number(text):
         return fields.number_of(text)
-    number = locale.read_number(text, whole=column.type == "integer")
+    number = _number(text, column, locale)
     if number is None or isinstance(number, Unread):
         raise _refused(name, text, column, number.reason if number else "is a number")
+    return number
+
+
+def _number(text: str, column: Column, locale: Any) -> Json:
+    """The number that a person typed as the list shows it; Unread if it is none."""
+    number: Json = plugin("column_formats").typed(locale, column.format, text, whole=column.type == "integer")
     return number
 
 

@@ -62,7 +62,9 @@ class _Asked:
         self.again, self.here, self.locale = again(exchange, known, page), exchange.inner, exchange.locale
         self.by_name = {column.name: column for column in known}
         request = page.get("request")  # of a link to a view it has the order that the link keeps
-        self.order = self.again.get("_sort") or (request.params.get("_sort", "") if request else "")
+        view = page.get("view")
+        declared = ",".join(view.config.order_by) if view else ""
+        self.order = self.again.get("_sort") or (request.params.get("_sort") if request else "") or declared
         self._found: list[Asking] | None = None
 
     def _link(self, **changed: str | None) -> str:
@@ -85,11 +87,11 @@ class _Asked:
 
     def _heading(self, column: Column) -> SimpleNamespace:
         """The head of a column: pressed once it sorts, pressed again it turns the order, and then lets go of it."""
-        name, sort = column.name, self.order
+        name, sort = column.name, self.order.partition(",")[0]
         turned = {name: "-" + name, "-" + name: None if "_sort" in self.again else name}.get(sort, name)
         return SimpleNamespace(
             title=self.locale.heading(column), numeric=column.type in ("number", "integer"),
-            sort_href=self._link(_sort=turned) if self.is_sorted else "",
+            sort_href=self._link(_sort=turned) if self.is_sorted and filter_row.can_be_sorted(name) else "",
             sorted={name: "ascending", "-" + name: "descending"}.get(sort, ""),
         )  # fmt: skip
 
@@ -200,7 +202,8 @@ class _Asked:
         """(text, title, whether it is the one) of each order."""
         sort, t = self.again.get("_sort", ""), self.locale.t
         found = [("", t("table.as_usual"), not sort)]
-        for name, title in ((one.name, self.locale.heading(one)) for one in self.known):
+        named = [one for one in self.known if filter_row.can_be_sorted(one.name)]
+        for name, title in ((one.name, self.locale.heading(one)) for one in named):
             found.append((name, t("table.ascending", field=title), sort == name))
             found.append(("-" + name, t("table.descending", field=title), sort == "-" + name))
         return found if any(one[2] for one in found) else [*found, (sort, sort, True)]
@@ -231,12 +234,14 @@ class _Asked:
         """How often values of the columns occur that a view declares as facets; without those that take long to count."""
         source, found = self.page["view"].config.facets if "view" in self.page else (), []
         count = cast(Any, cast(Table, response.table).facts.get("count"))
-        for number, name in enumerate(source if count else ()):
+        for number, name in enumerate(filter(filter_row.can_be_filtered, source) if count else ()):
             with suppress(AppError):
                 column = self.by_name.get(name) or Column(name)
-                counted = filter_row.faceted(column, count(name, _MOST_VALUES), self.locale)
-                values = [self._of_facet(column, *one) for one in counted]
-                found.append(SimpleNamespace(id=number, title=self.locale.heading(column), values=values))
+                counted = count(name, _MOST_VALUES + 1)
+                most = filter_row.faceted(column, counted[:_MOST_VALUES], self.locale)
+                values = [self._of_facet(column, *one) for one in most]
+                more = self.locale.t("filter.most_frequent", n=_MOST_VALUES) if len(counted) > _MOST_VALUES else ""
+                found.append(SimpleNamespace(id=number, title=self.locale.heading(column), values=values, more=more))
         return found
 
     def _of_facet(self, column: Column, name: str, text: str, title: str, count: int) -> SimpleNamespace:
@@ -447,17 +452,25 @@ def _by_offset(at: str, size: int) -> list[str]:
 
 
 # ==== 3. ANSWERS =================================================================================================
-# What a page's form sent, without what is empty in it; and a filter that is no value of its column, said beside its control.
-# uses: ERRORS VALUES RUNNERS ASKED plugin:controls
+# What a page's form sent, without what is empty in it and in words of no language; and a filter that is no value of its
+# column, said beside its control.
+# uses: ERRORS VALUES RUNNERS ASKED plugin:controls plugin:filter_row plugin:list_filters
 # defines: tidied refused
 
 
 def tidied(exchange: Exchange, response: Response) -> str:
-    """The address without the parameters that ask for nothing; "" if it has none."""
-    if "" not in exchange.query.values() or response.page.get("faults"):
+    """The address without the parameters that ask for nothing, and with numbers and days as everybody reads them, whatever
+    the language of who typed them; "" if it is like that already."""
+    if not exchange.query or response.page.get("faults") or (exchange.repeated and "" not in exchange.query.values()):
         return ""
-    kept = again(exchange, cast(Table, response.table).columns, response.page)
-    found = {name: text for name, text in exchange.query.items() if text or name in kept}
+    columns, params = cast(Table, response.table).columns, {one.name: one.column for one in response.page.get("fields", ())}
+    kept, by_name = again(exchange, columns, response.page), {one.name: one for one in columns}
+    found = {}
+    for name, text in exchange.query.items():
+        column, op = (name, "eq") if name in params else filter_row.split(name, by_name)
+        known = params.get(name) or by_name.get(column)
+        if text or name in kept:
+            found[name] = list_filters.plain(op, text, known, exchange.locale) if op and known else text
     return exchange.url(exchange.inner, **found) if found != exchange.query else ""
 
 

@@ -361,8 +361,13 @@ class Locale:
             amount = amount.quantize(Decimal(1).scaleb(-digits))
         return "-" * (amount < 0) + self._with_sign(self.write_places(abs(amount)), currency)
 
+    @staticmethod
+    def currency_sign(currency: str) -> str:
+        """How pages write a currency: by its sign, or else by its code."""
+        return _SIGNS.get(currency, currency)
+
     def _with_sign(self, text: str, currency: str) -> str:
-        sign, place = _SIGNS.get(currency, currency), _of_language(_MONEY, self.lang) or "after"
+        sign, place = self.currency_sign(currency), _of_language(_MONEY, self.lang) or "after"
         gap = "\u00a0" if place != "before" or sign[-1].isalpha() else ""
         return f"{text}{gap}{sign}" if place == "after" else f"{sign}{gap}{text}"
 

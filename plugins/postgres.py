@@ -531,7 +531,7 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER plugin:instants plugin:postgres_joins plugin:sql_records plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:postgres_joins plugin:postgres_times plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -640,15 +640,10 @@ class PostgresSelect(sql_views.SqlSelect):
 
     def _test(self, condition: app.Condition) -> str:
         """Date-times are moments to a timestamptz; any other text is compared with the cell as it is shown."""
-        name, op = condition.field, condition.op
-        asked = condition.value if op == "in" else [condition.value]
-        moments = [text for text in asked if isinstance(text, str) and app.plugin("instants").instant_key(text)]
-        if self._types.get(name) != 1184 or op in ("contains", "prefix") or not moments:
-            return super()._test(condition)
-        bounds = ", ".join(f"cast({self._bind(text)} as timestamptz)" for text in moments)
-        if op == "ne":
-            return f"({quote_name(name)} is null or {quote_name(name)} <> {bounds})"
-        return f"{quote_name(name)} {'in' if op == 'in' else app.SQL_SIGNS[op]} ({bounds})"
+        return app.plugin("postgres_times").of_moments(self, condition) or super()._test(condition)
+
+    def _test_moment(self, name: str, sign: str, moment: Any) -> str:
+        return str(app.plugin("postgres_times").compared(self, name, sign, moment))
 
     def _text(self, name: str) -> str:
         """As the cell is shown."""

@@ -156,7 +156,10 @@ def _exported(form: Form, scope: Scope, rows: Sequence[Row], kind: str, exchange
     tables = [cast(Table, scope.read(form.records_at, asked | one | {"_size": "1000"}).table) for one in wanted]
     found = Table(tables[0].columns, [row for table in tables for row in table.rows])
     one = exchange.door.formats[kind]
-    body = b"".join(one.dump(exchange, Response(table=found, page={"title": form.title})))
+    page = {"title": form.title, "listed": (form.records_at, pages.listed(exchange)), "ticked": len(list(found.rows))}
+    whole = Response(table=found, page=page)
+    whole.caller = response.caller
+    body = b"".join(one.dump(exchange, whole))
     name = f"attachment; filename*=UTF-8''{quote(form.name, safe='')}.{kind}"
     return Answer(200, [("Content-Type", one.media), ("Content-Disposition", name)], body)
 

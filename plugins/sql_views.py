@@ -10,8 +10,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from decimal import Decimal
 from functools import lru_cache, partial
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
+import app
 from app import (
     LOG,
     SQL_SIGNS,
@@ -41,9 +42,14 @@ from app import (
     sqlite_code,
 )
 
+if TYPE_CHECKING:
+    from plugins.list_filters import Moment
+else:
+    Moment = app.plugin("list_filters").Moment
+
 # ==== 1. STATEMENTS ==============================================================================================
 # A statement that an administrator wrote, and SQL round it for what is asked of its rows.
-# uses: ERRORS VALUES CONFIG PROVIDERS
+# uses: ERRORS VALUES CONFIG PROVIDERS plugin:list_filters
 # defines: FACET_OF COUNT_OF MOST_SOUGHT SQL_TOKENS NotJustReading unfit facet_of read_statement check_params bindable
 #          sought SqlSelect
 
@@ -212,6 +218,8 @@ class SqlSelect:
             return (
                 f"{self.position}({text}, {bound}) > 0" if op == "contains" else f"substr({text}, 1, {len(value)}) = {bound}"
             )
+        if isinstance(value, Moment):
+            return self._test_moment(name, SQL_SIGNS[op], value)
         values = [one for one in (value if op == "in" else [value]) if self._comparable(name, one)]
         if not values:
             return "1 = 1" if op == "ne" else "1 = 0"
@@ -219,6 +227,14 @@ class SqlSelect:
         if op == "ne":
             return f"({quote_name(name)} is null or {column} <> {bounds})"
         return f"{column} in ({bounds})" if op == "in" else f"{column} {SQL_SIGNS[op]} {bounds}"
+
+    def _test_moment(self, name: str, sign: str, moment: Moment) -> str:
+        """Whether a column's day, moment or number of Unix seconds compares so; other texts do as texts."""
+        column, at = quote_name(name), f"strftime('%Y-%m-%dT%H:%M:%f', {quote_name(name)})"
+        day, there = f"{column} {sign} {self._bind(moment.day)}", f"{at} {sign} {self._bind(moment.in_utc)}"
+        texts = f"iif(length({column}) = 10, {day}, coalesce({there}, {day}))"
+        numbers = f"{column} {sign} {self._bind(moment.unix_s)}"
+        return f"case typeof({column}) when 'text' then {texts} when 'blob' then 0 else {numbers} end"
 
 
 # ==== 2. LIMITS ==================================================================================================

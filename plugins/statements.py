@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from contextlib import closing, suppress
 from decimal import Decimal
 from functools import partial
 from json.encoder import encode_basestring
@@ -15,6 +15,7 @@ from app import (
     COUNTED,
     LIST_PARAMS,
     Action,
+    AppError,
     BadRequest,
     Column,
     Condition,
@@ -44,11 +45,13 @@ from app import (
 # ==== 1. STATEMENTS ==============================================================================================
 # The statement is the administrator's: parameters are bound, and what is asked of its rows is written around it by the
 # provider, which knows their columns.
-# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:fields plugin:list_filters plugin:reading plugin:totals
+# uses: ERRORS VALUES CONTRACTS RESOURCES PROVIDERS plugin:column_formats plugin:fields plugin:list_filters
+#       plugin:reading plugin:totals
 # defines: SqlView offset_of
 
 
 _NUMBERS = frozenset((int, float, Decimal))
+_RANGES = frozenset(("gt", "gte", "lt", "lte"))
 _JSON: Mapping[type, Callable[[Any], str]] = {  # what dump_json writes of a value of a row; infinities are texts there
     str: encode_basestring,
     int: int.__repr__,
@@ -110,7 +113,9 @@ class SqlView(View):
         count = source.count_rows(asked) if request.params.get("_count") == "1" else None
         asked_soon = asked._replace(timeout_s=min(COUNT_S, timeout_s))
         soon = partial(source.count_rows, asked_soon, COUNTED + 1)
-        columns, following = self._titled(rows.columns, found), encode_cursor(start + len(found)) if more else None
+        is_narrowed = request.page and bool(asked.where or asked.search)
+        known = found or (self._unnarrowed(request) if is_narrowed else ())
+        columns, following = self._titled(rows.columns, known), encode_cursor(start + len(found)) if more else None
         texts = _texts(rows.columns, found) if request.encoded else None
         if texts is None:
             items = _mappings(rows.columns, found)
@@ -122,19 +127,46 @@ class SqlView(View):
         table.added = plugin("totals").parts(self, request, asked.order_by, behind)
         return table
 
+    def _unnarrowed(self, request: Request) -> Sequence[Sequence[Json]]:
+        """The first rows without what narrows them, so that a list without rows keeps the controls that it has with some."""
+        asked = self.statement(request.params, limit=50, timeout_s=min(COUNT_S, float(self.config.timeout_s)))
+        with suppress(AppError), closing(self.source.select(asked)) as rows:
+            return list(rows.rows)
+        return ()
+
     def _asked(self, params: Mapping[str, str]) -> tuple[tuple[Condition, ...], tuple[str, ...]]:
         """Filters and order; the provider knows the columns and refuses those that do not exist."""
         params = {name: text for name, text in params.items() if name not in self.own_params()}
         filters = [name for name in params if name not in LIST_PARAMS]
         sort = [part for part in params.get("_sort", "").split(",") if part]
-        names = {name.partition("__")[0] for name in filters} | {part.removeprefix("-") for part in sort}
-        asked = read_list(params, [Column(name, format=self._format(name)) for name in names], self.locale)
-        return tuple(_untyped(condition) for condition in asked.where), asked.order_by
+        ops = {name.removeprefix("-"): set[str]() for name in sort}
+        for name in filters:
+            column, _, op = name.partition("__")
+            ops.setdefault(column, set()).add(op)
+        asked = read_list(params, list(map(self._read_as, ops, ops.values())), self.locale)
+        return tuple(map(self._untyped, asked.where)), asked.order_by
+
+    def _read_as(self, name: str, ops: Set[str]) -> Column:
+        """As what filters of a column with these operators are read, as far as its format says: numbers, days or moments."""
+        declared, filters = self._format(name), plugin("list_filters")
+        if plugin("column_formats").is_numeric(declared):
+            return Column(name, type="number" if ops & _RANGES else "string", format=declared)
+        return Column(name, format={"date": filters.DAY, "date-time": filters.MOMENT}.get(declared, ""))
 
     def _format(self, name: str) -> str:
-        """As what a filter of a column is read: a date, or a time that may have no zone."""
-        declared = str(self.config.columns.get(name, {}).get("format", ""))
-        return {"date": "date", "date-time": str(plugin("list_filters").MOMENT)}.get(declared, "")
+        return str(self.config.columns.get(name, {}).get("format") or "")
+
+    def _untyped(self, condition: Condition) -> Condition:
+        """A condition on a column, whose type is not known: the text of a number also means the number, and the other way
+        round."""
+        if condition.op in ("contains", "prefix", "null") or isinstance(condition.value, plugin("list_filters").Moment):
+            return condition
+        values = condition.value if isinstance(condition.value, list) else [condition.value]
+        format_ = self._format(condition.field)
+        numbers = [one for value in values if (one := _number_of(value, format_, self.locale)) is not None]
+        if condition.op in ("eq", "in"):
+            return Condition(condition.field, "in", [*map(str, values), *numbers])
+        return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
 
     def _titled(self, names: Sequence[str], rows: Sequence[Sequence[Json]]) -> tuple[Column, ...]:
         """Columns with their declared titles; a column of numbers in these rows is a number."""
@@ -147,16 +179,14 @@ class SqlView(View):
         return tuple(columns)
 
 
-def _untyped(condition: Condition) -> Condition:
-    """A condition on a SQL column, whose type is not known: the text of a number also means the number."""
-    if condition.op in ("contains", "prefix", "null"):
-        return condition
-    texts = condition.value if isinstance(condition.value, list) else [condition.value]
+def _number_of(value: Json, format_: str, locale: Any) -> Json:
+    """A number, or what a text says as a program or as a person writes one; None of any other text."""
     fields = plugin("fields")
-    numbers = [fields.number_of(text) for text in texts if fields.is_number(text)]
-    if condition.op in ("eq", "in"):
-        return Condition(condition.field, "in", [*texts, *numbers])
-    return Condition(condition.field, condition.op, numbers[0]) if numbers else condition
+    if not isinstance(value, str):
+        return value
+    typed = plugin("column_formats").typed
+    number = fields.number_of(value) if fields.is_number(value) else typed(locale, format_, value)
+    return None if isinstance(number, str) else number
 
 
 def offset_of(cursor: str) -> int:

@@ -40,6 +40,7 @@ _NARROW, _WIDE = 8, 60  # characters of a column
 _MEASURED = 500  # rows by which the widths of columns go
 _MOST_SAID = 30_000  # letters of a fact
 _MOST_CUT = 1000  # cells that are named as cut
+_DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):([0-5][0-9])(?::([0-5][0-9]))?")
 # Numbers of formats, of which a spreadsheet writes days and moments as its own reader's language does.
 _STYLES = {"date": 14, "date-time": 22, "time": 20, "seconds": 21, "integer": 1}
@@ -177,7 +178,7 @@ class _Sheet:
         if column.total == "count" or not code:
             code, divisor = "", 1
         style = {**edge, **({"num_format": code} if code else {})}
-        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and _is_exact(value):
+        if isinstance(value, int | float | Decimal) and not isinstance(value, bool) and _fits(code, value):
             self._measure(row, place, len(totals.written(self._locale, column, value)))
             self._sheet.write_number(row, place, value / divisor if divisor != 1 else value, self._book.add_format(style))
         elif isinstance(value, str) and (found := self._moment(column.format, value)):
@@ -194,7 +195,7 @@ class _Sheet:
             self._measure(row, place, 5)
             self._sheet.write_boolean(row, place, value)
         elif isinstance(value, int | float | Decimal):
-            return _is_exact(value) and self._number(row, place, column, value)
+            return _fits(self._codes[place][0], value) and self._number(row, place, column, value)
         elif type(value) is str and (found := self._moment(column.format, value)):
             style, moment = found
             self._measure(row, place, 16 if style == "date-time" else 10)
@@ -220,7 +221,7 @@ class _Sheet:
         if format_ == "date" and len(text) > 10 and (local := self._locale.local(text)):
             text = local.date().isoformat()
         try:
-            if format_ == "date" and (day := datetime.fromisoformat(text)).date() >= _FIRST_DAY and len(text) == 10:
+            if format_ == "date" and _DAY.fullmatch(text) and (day := datetime.fromisoformat(text)).date() >= _FIRST_DAY:
                 return "date", day
         except ValueError:
             return None
@@ -243,6 +244,11 @@ class _Sheet:
     def _measure(self, row: int, place: int, width: int) -> None:
         if row <= _MEASURED and width > self._widths[place]:
             self._widths[place] = width
+
+
+def _fits(code: str, value: int | float | Decimal) -> bool:
+    """Whether a cell with this number format shows a number as it is: of a time below zero it shows signs alone."""
+    return _is_exact(value) and not (code.startswith("[h]") and value < 0)
 
 
 def _is_exact(value: int | float | Decimal) -> bool:

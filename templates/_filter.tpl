@@ -16,5 +16,8 @@
 %   for one in facet.values:
     <li><a href="{{one.href}}"{{!' aria-current="true"' if one.active else ""}}><bdi>{{one.title}}</bdi> <span class="count">{{one.count}}</span></a></li>
 %   end
+%   if facet.more:
+    <li class="count">{{facet.more}}</li>
+%   end
   </ul></div>
 % end

@@ -35,15 +35,15 @@
 % elif page.params or page.search is not None:
 %   include('_filter.tpl')
 % end
+% if page.refresh_s:
+%   include('_refresh.tpl')
+% end
 % if page.chart:
 %   include('_chart.tpl', chart=page.chart)
 % end
 % rows = page.rows.html
 % if page.rows and page.several:
 %   include('_several.tpl', bar=page.several.bar)
-% end
-% if page.refresh_s:
-%   include('_refresh.tpl')
 % end
 % if page.rows:
 % if len(page.columns) > 4:

@@ -274,13 +274,36 @@ def test_rows_of_one_mark_are_added_up_and_time_goes_by_the_calendar() -> None:
     assert "1.234.567,5" in "\n".join(texts(drawn("pie", [("a", 1234567.5)], lang="de")[1]))
 
 
+def test_both_axes_have_the_formats_of_their_columns() -> None:
+    def labels(kind: str, x: str, y: str, rows: list[tuple[float, float]], which: str = "wide") -> list[str]:
+        columns = (Column("x", "X", "number", format=x), Column("y", "Y", "number", format=y))
+        charts, locale = app.plugin("charts"), app.plugin("locale").Locale("en", "Europe/Oslo")
+        found = charts.drawing(
+            {"kind": kind, "x": "x", "y": "y"}, columns, [dict(zip("xy", row, strict=True)) for row in rows], locale
+        )
+        return texts(app.plugin("chart_sheet").picture_of(found, "Sales", locale), which)
+
+    assert {"0%", "20%", "2 hours", "1 hour 30 minutes"} <= set(
+        labels("scatter", "percent", "duration", [(0.0, 60), (0.3, 7000)])
+    )
+    for kind in ("line", "area", "scatter"):
+        found = labels(kind, "date-time", "bytes", [(1_774_738_800, 3_000_000), (1_790_000_000, 1)])
+        assert {"2026-04-01", "2026-07-01", "3 MB"} <= set(found), (kind, found)
+    assert "10:00" in labels("line", "date-time", "", [(1_774_738_800, 3), (1_774_785_600, 1)])
+    for width, which in ((960, "wide"), (360, "narrow")):
+        found = labels("scatter", "duration", "", [(1000 * n, n) for n in range(9)], which)
+        below = [one for one in found if "minute" in one or "hour" in one or "second" in one]
+        assert len(below) >= 2, found
+        assert sum(app.plugin("chart_marks").width(one) + 16 for one in below) < width, below
+
+
 def test_ticks_are_round_in_equal_steps_and_hold_all_values() -> None:
     sheet, dice = app.plugin("chart_sheet"), random.Random(7)
     for _ in range(3000):
         low = dice.choice([0.0, dice.uniform(-1, 1) * 10 ** dice.randint(-6, 12)])
         high = low + abs(dice.uniform(0, 1)) * 10 ** dice.randint(-6, 12)
         count = dice.randint(2, 12)
-        found = sheet.ticks(low, high, count, whole=dice.random() < 0.3)
+        found = sheet.ticks(low, high, count, whole=dice.random() < 0.3, times=dice.random() < 0.3)
         steps = [b - a for a, b in itertools.pairwise(found)]
         assert found[0] <= low + 1e-6 * steps[0]
         assert found[-1] >= high - 1e-6 * steps[0]

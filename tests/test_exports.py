@@ -44,6 +44,13 @@ provider = "main"
 sql = "select x'00ff' as raw, 1 as n, 2 as n, 9e999 as inf, -9e999 - -9e999 as nan, null as none, 1700000000 as at"
 columns.at = { format = "date-time" }
 columns.n = { total = "sum" }
+[views.asked]
+provider = "main"
+sql = "select -90 as took, '2026-W01-1' as day where :least is null or :most is null"
+params.least = { type = "number" }
+params.most = { type = "number" }
+columns.took = { format = "duration", total = "sum" }
+columns.day = { format = "date" }
 [views.wide]
 provider = "main"
 sql = "WIDE"
@@ -132,6 +139,20 @@ def test_the_second_sheet_says_what_the_first_one_is(site: Site, token: str) -> 
     query = "cost__gte=0.15&title__contains=a&_q=a&_sort=-cost&_columns=title%2Ccost"
     assert facts["Address"] == [f"https://intranet.example.org/views/jobs?{query}"]
     assert site.get(f"/views/jobs?{query}", token).json["items"] == [{"title": "a", "cost": 1234.5}]
+
+
+def test_what_asks_for_nothing_narrows_nothing(site: Site, token: str) -> None:
+    book = workbook(site, "/views/jobs.xlsx?_q=&cost__gte=&day__lte=&title__contains=&took__null=false", token)
+    assert [words for what, words in book.worksheets[1].values if what == "Narrowed by"] == ["Took is set"]
+    book = workbook(site, "/views/asked.xlsx?least=&most=5", token)
+    assert [words for what, words in book.worksheets[1].values if what == "Narrowed by"] == ["Most: 5"]
+
+
+def test_a_time_below_zero_is_a_text_because_a_spreadsheet_shows_signs_alone(site: Site, token: str) -> None:
+    sheet = workbook(site, "/views/asked.xlsx", token).worksheets[0]
+    assert [[cell.value for cell in row] for row in sheet.iter_rows(min_row=2)] == [
+        ["-1 minute 30 seconds", "2026-W01-1"], ["-1 minute 30 seconds", "Total"]
+    ]  # fmt: skip
 
 
 def test_odd_values_are_shown_at_every_door(site: Site, token: str) -> None:

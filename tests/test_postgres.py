@@ -588,6 +588,23 @@ def test_date_times_are_moments_to_columns_with_a_time_zone(postgres: Any, op: s
     assert [row[0] for row in found[1]] == expected
 
 
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "text", "numeric", "date"])
+def test_days_select_the_same_rows_however_a_column_keeps_its_moments(postgres: Any, kind: str) -> None:
+    """By the clocks of Copenhagen, which went forward on 2026-03-29."""
+    filters, locale = app.plugin("list_filters"), app.plugin("locale").Locale("en", "Europe/Copenhagen")
+    ways: dict[str, Any] = {"numeric": lambda text: f"extract(epoch from timestamptz '{text}')"}
+    ways["date"] = lambda text: f"(timestamptz '{text}' at time zone 'Europe/Copenhagen')::date"
+    texts = ["2026-03-28 22:59:59Z", "2026-03-28T23:00:00Z", "2026-03-29T21:59:59.9Z", "2026-03-29 22:00:00Z"]
+    cells = [f"cast({ways.get(kind, repr)(text)} as {kind})" for text in texts]
+    rows = ", ".join(f"({n}, {cell})" for n, cell in enumerate([*cells, f"cast(null as {kind})"]))
+    expected = {"eq": [1, 2], "lt": [0], "lte": [0, 1, 2], "gt": [3], "gte": [1, 2, 3]}
+    for op, numbers in expected.items():
+        for format_ in (filters.MOMENT, filters.DAY):
+            where = filters.conditions(f"at__{op}", "2026-03-29", app.Column("at", format=format_), locale)
+            found = run(postgres, f"select * from (values {rows}) as v (n, at)", where=tuple(where), order_by=("n",))
+            assert [row[0] for row in found[1]] == numbers, (op, format_)
+
+
 def test_a_number_that_jsonb_cannot_hold_is_invalid(postgres: Any) -> None:
     with pytest.raises(app.Invalid, match="131,072"):
         postgres.commit([Insert("t", "a", {"n": Decimal("1e200000")})])

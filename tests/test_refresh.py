@@ -32,12 +32,14 @@ url = "sqlite:///data/app.db"
 [forms.job.fields]
 what = { title = "What" }
 who = { title = "Who" }
+hours = { type = "number" }
 [views.open]
 title = "Open jobs"
 from = "forms/job"
-columns = { what = {}, who = {} }
+columns = { what = {}, who = {}, hours = {} }
 order_by = ["what"]
 refresh = "5s"
+chart = { kind = "bar", x = "what", y = "hours" }
 """
 # The clock of the page runs fifty times as fast, and it counts what it asks for.
 FAST = """
@@ -106,6 +108,7 @@ def test_new_rows_come_by_themselves_and_all_else_stays(desk: Server, browse: Ca
     add(desk, "a")
     until(person, "document.querySelectorAll('tbody tr').length === 2")
     assert cells(person) == ["a", "b"]
+    until(person, "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('.svg')).length > 1")
     assert person.driver.execute_script("return document.querySelector('input[name=_q]').kept")
     assert person.driver.execute_script("return document.activeElement.matches('thead a:first-of-type')")
     assert "The list has changed. Updated" in person.driver.execute_script(

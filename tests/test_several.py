@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import urlencode
 
+import openpyxl
 import pytest
 
 import app
@@ -297,6 +298,11 @@ def test_the_ticked_rows_are_taken_along_as_the_list_shows_them(office: Office) 
     assert ">W1<" in text
     assert ">W3<" not in text
     assert "salary" not in text.lower()
+    listed = office.page(office.hr, "/forms/leave/records?_sort=-days&who__contains=W&_size=100")
+    book = office.tick(listed, office.hr, "xlsx", keys[1:3])
+    facts = [words for _, words in openpyxl.load_workbook(io.BytesIO(book.body)).worksheets[1].values]
+    assert facts[1:5] == ["Ticked: 2", "Who contains “W”", "Days, descending", "maria"], facts
+    assert facts[-1].endswith("/forms/leave/records?_sort=-days&who__contains=W"), facts
     mine = office.tick(office.page(office.ann, "/forms/leave/mine"), office.ann, "csv", keys[:1])
     assert [row["who"] for row in csv.DictReader(io.StringIO(mine.text))] == ["W0"]
 
