@@ -16,7 +16,7 @@ from app import LEASE_MARGIN_S, LOG, AppError, Clock, Forbidden, LeaseLost, Mess
 # ==== 1. TURNS ===================================================================================================
 # Who works on what, in which order.
 # uses: VALUES RUNNERS
-# defines: MOST_AT_ONCE Delivery Scheduler
+# defines: MOST_AT_ONCE Delivery Failures Scheduler
 
 MOST_AT_ONCE = 10  # messages of a call; see Queue
 
@@ -52,6 +52,16 @@ class Delivery:
         self.lost = self.lost or self.clock() >= self.until
         if self.lost:
             raise LeaseLost
+
+
+class Failures(dict[str, int]):
+    """How often each message has failed so far, by its id. The oldest entries go, so that it takes some 20 MB at most."""
+
+    def __setitem__(self, id_: str, count: int) -> None:
+        super().__setitem__(id_, count)
+        if len(self) > 100_000:
+            for old in list(self)[:1_000]:
+                self.pop(old, None)
 
 
 class Scheduler:

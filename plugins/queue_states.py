@@ -3,17 +3,36 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
 from app import LOG, BadRequest, dump_json, load_json
 
 # ==== 1. STATES ==================================================================================================
-# The file of a queue runner: "ok" or what is wrong, for each of its queues.
+# What a queue runner knows of its providers and, in a file, of its queues: "ok" or what is wrong.
 # uses: ERRORS VALUES
-# defines: StatusFile read_states
+# defines: HealthCache StatusFile read_states
+
+
+class HealthCache:
+    """Which providers are away: many threads may ask at the same time, and the providers are asked once."""
+
+    def __init__(self, ready: Callable[[], Mapping[str, str]]) -> None:
+        self._ready = ready
+        self._lock = threading.Lock()
+        self._known: tuple[float, frozenset[str]] = -math.inf, frozenset()
+
+    def away(self, since: float) -> frozenset[str]:
+        """Their names, as found out at `since` (time.monotonic()) or later."""
+        with self._lock:
+            if self._known[0] < since:
+                now = time.monotonic()
+                self._known = now, frozenset(name for name, state in self._ready().items() if state != "ok")
+            return self._known[1]
 
 
 class StatusFile:

@@ -1598,7 +1598,7 @@ def test_the_worse_state_of_several_processes_is_told(tmp_path: Path) -> None:
 
 def test_the_queue_runner_names_all_plugins_that_it_asks_for() -> None:
     """They are loaded before it is forked: by the time it is started again, their files may be of another version."""
-    source = inspect.getsource(app.plugin("consumer")) + inspect.getsource(app.SqsRunner)
+    source = inspect.getsource(app.Consumer) + inspect.getsource(app.SqsRunner)
     asked = set(re.findall(r'plugin\("(\w+)"\)', source))
     assert asked
     assert asked <= set(app.SqsRunner.plugins)
