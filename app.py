@@ -371,6 +371,7 @@ class Conditions(NamedTuple):
 
     if_match: tuple[str, ...] = ()
     if_none_match: tuple[str, ...] = ()
+    unmodified_since: float | None = None  # Unix seconds; of what has a time, and only without if_match
 
     @staticmethod
     def name(tags: Collection[str], etag: str | None) -> bool:
@@ -468,11 +469,7 @@ class Response:
     """What a resource answers. Failures are raised, never returned. One of data, table and content is the body."""
 
     def __init__(
-        self,
-        *,
-        data: Json = None,
-        table: Table | None = None,
-        content: Content | None = None,
+        self, *, data: Json = None, table: Table | None = None, content: Content | None = None,
         template: str = "",  # page in templates/; runners that do not render ignore it
         page: Mapping[str, Any] = MappingProxyType({}),  # what the page needs beyond data
         created: bool = False,
@@ -480,7 +477,7 @@ class Response:
         etag: str = "",  # without quotes
         name: str = "",  # what a record is called by people, for headings and notices
         replayed: bool = False,  # the stored answer to an earlier request with the same idempotency key
-    ) -> None:
+    ) -> None:  # fmt: skip
         self.data, self.table, self.content, self.template, self.page = data, table, content, template, page
         self.created, self.location, self.etag, self.name, self.replayed = created, location, etag, name, replayed
         self.caller = Caller()  # set by App.handle
@@ -2500,12 +2497,12 @@ class Exchange:
         return self.format.for_people
 
     def conditions(self) -> Conditions:
-        """If-Match by strong comparison and If-None-Match by weak (RFC 9110 section 13.1); BadRequest on a bad list."""
-        if self.head.fields.keys().isdisjoint(("if-match", "if-none-match")):
+        """If-Match by strong comparison, If-None-Match by weak (RFC 9110 section 13.1), dates; BadRequest on a bad list."""
+        if self.head.fields.keys().isdisjoint(("if-match", "if-none-match", "if-unmodified-since")):
             return Conditions()
         strong = [("W/" if weak else "") + tag for weak, tag in _etags("If-Match", self.header("if-match"))]
         weak = [tag for _, tag in _etags("If-None-Match", self.header("if-none-match"))]
-        return Conditions(tuple(strong), tuple(weak))
+        return Conditions(tuple(strong), tuple(weak), plugin("file_times").http_date(self.header("if-unmodified-since")))
 
 
 def _media_range(part: str) -> tuple[str, float]:
@@ -2807,7 +2804,7 @@ def _ranges(header: str, size: int) -> _Ranges | None:
         return None
     found = []
     for spec in specs.split(","):
-        match = re.fullmatch(r"\s*(\d{0,18})-(\d{0,18})\s*", spec)
+        match = re.fullmatch(r"\s*(\d{0,99})-(\d{0,99})\s*", spec)
         if not match or match[1] + match[2] == "" or (match[1] and match[2] and int(match[2]) < int(match[1])):
             return None
         start = int(match[1]) if match[1] else max(0, size - int(match[2]))
@@ -2826,25 +2823,11 @@ def _not_modified(exchange: Exchange, blob: Blob) -> bool:
     conditions = exchange.conditions()
     if conditions.if_match and not conditions.name(conditions.if_match, blob.etag):
         raise PreconditionFailed("the file is no longer the one that If-Match names")
-    since = _http_date(exchange.header("if-unmodified-since"))
-    if not conditions.if_match and since is not None and int(blob.modified_at) > since:
-        raise PreconditionFailed("the file was modified since")
+    plugin("file_times").check_unmodified(conditions, blob.modified_at)
     if exchange.header("if-none-match"):
         return conditions.name(conditions.if_none_match, blob.etag)
-    since = _http_date(exchange.header("if-modified-since"))
+    since = plugin("file_times").http_date(exchange.header("if-modified-since"))
     return since is not None and int(blob.modified_at) <= since
-
-
-@lru_cache
-def _http_date(text: str) -> float | None:
-    """Unix seconds of an HTTP date in any of its three forms; None if it is not one."""
-    import email.utils
-
-    try:
-        found = email.utils.parsedate_to_datetime(text)
-        return found.replace(tzinfo=found.tzinfo or UTC).timestamp()
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
@@ -2852,7 +2835,7 @@ def _wanted_ranges(exchange: Exchange, blob: Blob) -> _Ranges | None:
     header, condition = exchange.header("range"), exchange.header("if-range").strip()
     if not header or exchange.method != "GET":  # RFC 9110 section 14.2: no other method has ranges
         return None
-    if condition and condition != f'"{blob.etag}"' and _http_date(condition) != int(blob.modified_at):
+    if condition not in ("", f'"{blob.etag}"') and plugin("file_times").http_date(condition) != int(blob.modified_at):
         return None
     return _ranges(header, blob.size_bytes)
 
@@ -2881,7 +2864,7 @@ def send_content(exchange: Exchange, content: Content, *, trusted: bool = False)
     """Stored bytes, the operator's own if `trusted`, with validators, conditions, ranges (RFC 9110 sections 13, 14)."""
     blob = content.blob
     headers = [
-        ("ETag", f'"{blob.etag}"'), ("Last-Modified", _date(int(blob.modified_at))),
+        ("ETag", f'"{blob.etag}"'), ("Last-Modified", _date(int(min(blob.modified_at, time.time())))),
         ("Accept-Ranges", "bytes"), ("Cache-Control", "private, no-cache"),
     ]  # fmt: skip
     own = _own_headers(content.name) if trusted else _media_headers(content.name)
@@ -5955,7 +5938,7 @@ class Files(Resource):
             raise Conflict("this is a folder: with _tree=1 it is deleted with all that is in it")
         if blob is None and not scope.again:
             raise NotFound(f"{request.address} does not exist")
-        wanted = _wanted_etag(request.conditions, blob.etag) if blob else ""  # which no blob has: it is gone already
+        wanted = _wanted_etag(request.conditions, blob.etag, blob.modified_at) if blob else ""  # which none has: it is gone
         steps: list[BlobStep] = [Remove(self.blobs, path, wanted, or_gone=scope.again)]
         if self.config.trash_s and blob:
             steps = plugin("kept_files").deleted(self, blob, wanted, scope)
@@ -5970,7 +5953,7 @@ class Files(Resource):
         if is_create and (blob or plugin("uploads").meets_folder(self, request, path)):
             raise self._taken(request)
         scope.caller.require(Action.UPDATE if blob else Action.CREATE, request.address)
-        wanted = _wanted_etag(request.conditions, blob.etag if blob else None)
+        wanted = _wanted_etag(request.conditions, blob and blob.etag, blob and blob.modified_at)
         if blob and not scope.caller.may(Action.CREATE, request.address):
             wanted = blob.etag  # should it vanish meanwhile, this caller may not make it anew
         self.check_name(request.path[-1])
@@ -6049,7 +6032,7 @@ def in_units(size_bytes: int) -> str:
     return f"{size:.0f} {units[0]}" if size >= 99.95 or units[0][0] == "b" else f"{size:.1f} {units[0]}".replace(".0 ", " ")
 
 
-def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
+def _wanted_etag(conditions: Conditions, present: str | None, modified_at: float | None = None) -> str | None:
     """The etag that a write must still find, None for any. Raises PreconditionFailed if the conditions do not hold."""
     if conditions.if_match:
         if not conditions.name(conditions.if_match, present):
@@ -6057,7 +6040,10 @@ def _wanted_etag(conditions: Conditions, present: str | None) -> str | None:
         return present
     if conditions.name(conditions.if_none_match, present):
         raise PreconditionFailed("it exists already")
-    return None
+    if conditions.unmodified_since is None:
+        return None
+    plugin("file_times").check_unmodified(conditions, modified_at)
+    return present
 
 
 # ---- forms
@@ -7693,6 +7679,7 @@ class _SqliteBlobs(SqliteDatabase, Blobs):
     parts = cached_property(lambda self: self._files.parts)
     copy = cached_property(lambda self: self._files.copy)
     move_folder = cached_property(lambda self: self._files.move_folder)
+    set_time = cached_property(lambda self: self._files.set_time)
 
     def make_folder(self, path: str) -> None:
         self._files.make_folder(path)

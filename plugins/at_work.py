@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from app import AppError, Replay
@@ -12,7 +12,7 @@ from app import AppError, Replay
 # A repeat with the same idempotency key takes the first try for dead once that has been silent for a minute: its server was
 # killed. One that copies thousands of files lives for longer, and says so.
 # uses: ERRORS ASSEMBLY
-# defines: said
+# defines: said repeated
 
 _EVERY_S = 15.0
 
@@ -23,8 +23,15 @@ def said(replay: Replay) -> Iterator[None]:
     if replay.stored is None:
         yield
         return
+    with repeated(replay.prolong):
+        yield
+
+
+@contextmanager
+def repeated(say: Callable[[], object]) -> Iterator[None]:
+    """Calls something now and then, on a thread of its own, as long as the block lasts; not for the first seconds."""
     ended = threading.Event()
-    timer = threading.Thread(target=_say, args=(replay, ended), daemon=True)
+    timer = threading.Thread(target=_say, args=(say, ended), daemon=True)
     timer.start()
     try:
         yield
@@ -33,7 +40,7 @@ def said(replay: Replay) -> Iterator[None]:
         timer.join()  # what is written last has to be known to what follows
 
 
-def _say(replay: Replay, ended: threading.Event) -> None:
+def _say(say: Callable[[], object], ended: threading.Event) -> None:
     while not ended.wait(_EVERY_S):
         with suppress(AppError):  # the provider is away: the next time may do
-            replay.prolong()
+            say()

@@ -19,6 +19,7 @@ from app import (
     Delete,
     Files,
     Insert,
+    Publish,
     Query,
     Record,
     Records,
@@ -37,9 +38,10 @@ from app import (
 # A row for each file and folder that has some, in the state provider. `at` is its path with the provider's name before it,
 # and `folder` that of the folder it is in. Values are XML elements as text, by {namespace}name.
 # uses: ERRORS VALUES CONTRACTS
-# defines: TABLE MOST_CHARACTERS of_place in_folder store
+# defines: TABLE WINDOWS_TIME MOST_CHARACTERS of_place in_folder store check_room
 
 TABLE = "_properties"
+WINDOWS_TIME = "{urn:schemas-microsoft-com:}Win32LastModifiedTime"  # of the bytes, so it is good as long as they are
 MOST_CHARACTERS = 65_536  # names and values of one file
 _AT_ONCE = 80  # writes of a commit
 _TRIES = 8
@@ -94,11 +96,13 @@ def store(
     raise Busy("others set properties of this file: try again")
 
 
-def _stored(
-    state: Records, provider: str, path: str, patches: Sequence[tuple[str, str | None]], also: Sequence[Write]
-) -> None:
-    key = _key(_at(provider, path))
-    row = state.get(TABLE, key)
+def check_room(state: Records, provider: str, path: str, patches: Sequence[tuple[str, str | None]]) -> None:
+    """Raises StorageFull if store() would."""
+    _patched(state.get(TABLE, _key(_at(provider, path))), patches)
+
+
+def _patched(row: Record | None, patches: Sequence[tuple[str, str | None]]) -> dict[str, str]:
+    """The properties of a row with these. Raises StorageFull if they are too much."""
     kept = _properties(row)
     for name, text in patches:
         kept.pop(name, None)
@@ -106,6 +110,15 @@ def _stored(
             kept[name] = text
     if (size := sum(len(name) + len(text) for name, text in kept.items())) > MOST_CHARACTERS:
         raise StorageFull(f"the properties of a file have {how_many(MOST_CHARACTERS, 'character')} at most; these {size:,}")
+    return kept
+
+
+def _stored(
+    state: Records, provider: str, path: str, patches: Sequence[tuple[str, str | None]], also: Sequence[Write]
+) -> None:
+    key = _key(_at(provider, path))
+    row = state.get(TABLE, key)
+    kept = _patched(row, patches)
     value = _row(provider, path, kept)
     if row is None:
         state.commit([*([Insert(TABLE, key, value)] if kept else []), *also])
@@ -131,7 +144,17 @@ class Properties(Trigger):
     def around(self, request: Request, caller: Caller, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
         if any(isinstance(step, Act | Remove) for step in steps):
             return self._following(request, steps)
-        return nullcontext()
+        written = [step for step in steps if isinstance(step, Publish) and not step.blobs.keeps_times]
+        return self._timeless(written) if written else nullcontext()
+
+    @contextmanager
+    def _timeless(self, steps: Sequence[Publish]) -> Iterator[None]:
+        """Where files have the time at which they came, one that was noted of other bytes is forgotten with those."""
+        yield
+        with suppress(AppError):  # the file is there
+            for step in steps:
+                if WINDOWS_TIME in of_place(self.site.state, step.blobs.name, step.path):
+                    store(self.site.state, step.blobs.name, step.path, [(WINDOWS_TIME, None)])
 
     @contextmanager
     def _following(self, request: Request, steps: Sequence[BlobStep]) -> Iterator[None]:

@@ -40,7 +40,7 @@ from app import (
 # uses: ERRORS VALUES CONFIG RUNNERS
 # defines: is_message_key parse_body read_envelope event_requests
 
-_SAID = {"move", "copy", "folder", "restore", "purge"}  # what else is to be done in a share, beside sending a file
+_SAID = {"move", "copy", "folder", "modified_at", "restore", "purge"}  # what else than sending a file is done in a share
 _MEMBERS = ("v", "resource", "action", "data", "params", "id")
 
 

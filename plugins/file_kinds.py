@@ -17,6 +17,7 @@ media_types = app.plugin("media_types")
 # defines: KINDS misfit checked check_blob
 
 _LOOKED_AT = 1024  # bytes from the start
+_APPLE_DOUBLE = b"\0\x05\x16\x07"  # what macOS knows of plan.pdf and cannot keep with it, as ._plan.pdf (RFC 1740)
 _Begins = Callable[[bytes], bool]
 
 
@@ -136,6 +137,8 @@ KINDS |= {
 def misfit(name: str, first: bytes) -> str:
     """Why a file that begins so does not fit its name, in words; "" if it does, or if nothing is known of such names."""
     kind = KINDS.get(media_types.media_type(name))
+    if name.startswith("._") and first.startswith(_APPLE_DOUBLE):
+        return ""
     return "" if not first or kind is None or kind[1](first[:_LOOKED_AT]) else f"is no {kind[0]}, as its name says"
 
 

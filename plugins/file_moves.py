@@ -1,4 +1,4 @@
-"""What a POST of JSON to a place in a share means: it is moved or copied, or a folder is made in it."""
+"""What a POST of JSON to a place in a share means: it is moved or copied, has another time, or a folder is made in it."""
 
 from __future__ import annotations
 
@@ -43,6 +43,7 @@ from app import (
     nearest,
     no_params,
     plan_of,
+    rfc3339,
     split_path,
 )
 
@@ -230,12 +231,13 @@ def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
 
 # ==== 3. FILES ===================================================================================================
 # One file is moved or copied.
-# uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_trees plugin:kept_files
+# uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_times plugin:file_trees plugin:kept_files
 # defines:
 
 
 def _of_file(wish: Wish, blob: Blob) -> Plan:
     _check_etag(wish.request.conditions, blob.etag)
+    app.plugin("file_times").check_unmodified(wish.request.conditions, blob.modified_at)
     address = wish.target.address()
     if wish.scope.again and not wish.overwrite and _is_same(wish, blob):
         wish = wish._replace(overwrite=True)  # by the bytes that the first try has put there
@@ -507,8 +509,8 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 
 
 # ==== 5. WISHES =================================================================================================
-# What can be asked for: a move, a copy, and a new folder.
-# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_trees plugin:kept_asked
+# What can be asked for: a move, a copy, a new folder, and another time for a file.
+# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_times plugin:file_trees plugin:kept_asked
 # defines: clearing VERBS plan
 
 _CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)
@@ -576,16 +578,37 @@ def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:
     return Plan(respond=lambda blobs: answer, steps=[act])
 
 
+def _retimed(share: Files, request: Request, scope: Scope) -> Plan:
+    text, _ = _members(request, "modified_at")
+    blob = share.blobs.stat(share.path_of(request.path)) if request.path and request.path[-1] != "" else None
+    scope.caller.require(Action.UPDATE, request.address)
+    if blob is None:
+        raise NotFound(f"{request.address} is no file")
+    _check_etag(request.conditions, blob.etag)
+    app.plugin("file_times").check_unmodified(request.conditions, blob.modified_at)
+    at = app.plugin("file_times").moment(text)
+    if at is None:
+        detail = "must be a date-time since 1970, such as 2026-01-31T08:00:00Z"
+        raise _invalid(request, Fault("/modified_at", "format", detail))
+    if not share.blobs.keeps_times:
+        raise Unsupported(f"files/{share.name} is where files have the time at which they came, and keep no other")
+    run = partial(app.plugin("file_times").set_time, share.blobs, blob, at)
+    act = Act(run, [(share.blobs, blob.path, 0)], {"modified_at": rfc3339(at)})
+    place = Place(share, request.path, blob.path)
+    return Plan(respond=lambda blobs: _answer(place, blobs[-1], False), steps=[act], action=Action.UPDATE)
+
+
 VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {
     "move": partial(_transferred, "move"),
     "copy": partial(_transferred, "copy"),
     "folder": _made_folder,
+    "modified_at": _retimed,
     "restore": lambda *asked: app.plugin("kept_asked").restored(*asked),
     "purge": lambda *asked: app.plugin("kept_asked").purged(*asked),
 }
 
 
-_BODY = 'the body must have one of move, copy, folder, restore and purge, such as {"move": "files/share/new name"}'
+_BODY = f'the body must have one of {", ".join(VERBS)}, such as {{"move": "files/share/new name"}}'
 
 
 def plan(share: Files, request: Request, scope: Scope) -> Plan:

@@ -39,7 +39,7 @@ from app import (
 # A provider's locks are one row of the state provider: so one look by key tells whether anything is locked, and of two
 # clients that lock the same place one wins. Paths are those of the provider, whichever share leads to them.
 # uses: ERRORS VALUES CONTRACTS
-# defines: TABLE MOST_LOCKS MOST_OWNER Locked Lock is_below new_token active change of_subject end_of_subject
+# defines: TABLE MOST_LOCKS MOST_OWNER Locked Lock is_below new_token active change bounded of_subject end_of_subject
 #          at_or_above conflicting blocking
 
 TABLE = "_locks"
@@ -98,15 +98,20 @@ def change(
     called again if another process was faster. Raises StorageFull if they are too many."""
     for _ in range(_TRIES):
         row = state.get(TABLE, provider)
-        kept = edit(_living(row, now))
-        if len(kept) > MOST_LOCKS:
-            raise StorageFull(f"there are {MOST_LOCKS} locks already: try again when some have ended")
+        kept = bounded(edit(_living(row, now)))
         value: Value = {"locks": [one._asdict() for one in kept]}
         with suppress(Conflict):
             write = Update(TABLE, provider, value, row.version) if row else Insert(TABLE, provider, value)
             state.commit([write, *also])
             return kept
     raise Busy("other locks are being set or ended: try again")
+
+
+def bounded(locks: list[Lock]) -> list[Lock]:
+    """Those of a provider. Raises StorageFull if they are too many."""
+    if len(locks) > MOST_LOCKS:
+        raise StorageFull(f"there are {MOST_LOCKS} locks already: try again when some have ended")
+    return locks
 
 
 def of_subject(state: Records, subject: str, now: float) -> list[tuple[str, Lock]]:
@@ -219,10 +224,11 @@ class Locks(Trigger):
 
     def _touched(self, request: Request, steps: Sequence[BlobStep]) -> Iterator[tuple[Blobs, str, bool]]:
         """Every place that is written to, and whether what is there may be gone afterwards."""
+        keeps = isinstance(request.data, dict) and "modified_at" in request.data  # its folder has the same entries
         for step in steps:
             if isinstance(step, Act):
-                yield from ((blobs, path, True) for blobs, path, _ in step.places)
-                yield from self._meant(request)
+                yield from ((blobs, path, not keeps) for blobs, path, _ in step.places)
+                yield from () if keeps else self._meant(request)
             else:
                 yield step.blobs, step.path, isinstance(step, Remove)
 

@@ -96,6 +96,7 @@ SHARED: Value = {
         for name, verb in (("MoveWish", "move"), ("CopyWish", "copy"))
     },
     "FolderWish": _object({"folder": _TEXT | {"maxLength": 255}}, ("folder",), additionalProperties=False),
+    "TimeWish": _object({"modified_at": _TEXT | {"format": "date-time"}}, ("modified_at",), additionalProperties=False),
     "Placed": _object(
         {
             **_ENTRY, "files": _COUNT, "folders": _COUNT, "bytes": _COUNT,
@@ -411,6 +412,7 @@ _PARAMETERS = {
     ),
     "Range": _parameter("Range", _TEXT, "header", "bytes=0-99"),
     "IfModifiedSince": _parameter("If-Modified-Since", _TEXT, "header"),
+    "IfUnmodifiedSince": _parameter("If-Unmodified-Since", _TEXT, "header"),
 }  # fmt: skip
 
 
@@ -850,11 +852,12 @@ class Description:
             "201": _answer("the files that were stored", _content(ref("WrittenFiles"))),
             "207": _answer("items were stored, and errors tells of each that was not", _content(ref("UploadReport"))),
         }
-        wishes = ("MoveWish", "CopyWish", "FolderWish", "LinkWish")
+        wishes = ("MoveWish", "CopyWish", "FolderWish", "TimeWish", "LinkWish")
         sent = form | _content({"anyOf": [ref(name) for name in wishes]})
         made = _content({"anyOf": [ref("WrittenFiles"), ref("Placed"), ref("Link")]})
         into = uploaded | {
-            "200": _answer("what was moved or copied, and has replaced what was there", _content(ref("Placed"))),
+            "200": _answer("what was moved or copied, and has replaced what was there, or has another time",
+                           _content(ref("Placed")), "ETag"),
             "201": _answer("the files that were stored, what is at a new place, or the link", made, "ETag", "Location",
                            "Idempotency-Replayed"),
         }  # fmt: skip
@@ -869,12 +872,14 @@ class Description:
             "parameters": [_parameter("path", _TEXT | {"maxLength": 255, "pattern": _NAME}, "path", _OF_PATHS)],
             "get": self._bytes("get", "a file, or the list of a folder"),
             "post": self._operation("upload_into", _INTO, into, body=sent),
-            "put": self._operation("write", "write a file", stored, _params(*_CHANGING), body=_BYTES),
-            "delete": self._operation("delete", "delete a file, or a folder", gone, [*_params(*_CHANGING), tree]),
+            "put": self._operation("write", "write a file", stored, _params(*_CHANGING, "IfUnmodifiedSince"), body=_BYTES),
+            "delete": self._operation(
+                "delete", "delete a file, or a folder", gone, [*_params(*_CHANGING, "IfUnmodifiedSince"), tree]
+            ),
         }
 
 
-_INTO = "upload files into a folder, move or copy what is there, make a folder, or make a link to a file"
+_INTO = "upload files into a folder, move or copy what is there, make a folder, set the time of a file, or make a link to it"
 _NAME = r"^[^\u0000-\u001f\u007f-\u009f/\\]*[^\u0000-\u001f\u007f-\u009f/\\. ]$"
 _OF_PATHS = "a name; of what is in folders all names, with / between them, which %2F is not"
 _SECURITY: Sequence[Value] = ({"token": []}, {"basic": []})

@@ -77,11 +77,22 @@ class S3Parts:
     def read(self, place: str, size_bytes: int) -> Iterator[bytes] | None:
         return None
 
+    def is_bound(self, place: str) -> bool:
+        return not json.loads(place)[1].startswith(aws.STAGED)
+
+    def is_published(self, place: str, path: str) -> bool:
+        """Whether the file at a path is of these bytes, which cannot be read here to be compared."""
+        found = self._blobs._head(path)
+        return bool(found and found.write_id == json.loads(place)[2])
+
     def whole(self, place: str, size_bytes: int, sha256: str) -> Staged:
         id_, key, write_id, tail, size, *etags = json.loads(place)
+        is_staged = key.startswith(aws.STAGED)  # then it is copied to wherever it goes
+        if is_staged and self._blobs._head(key):  # an earlier try has completed it
+            return Staged(app.dump_json(["", key]), size_bytes, sha256)
         if tail or not etags:
             etags.append(self._send(id_, key, len(etags) + 1, self._bytes(tail, size)))
-        if key.startswith(aws.STAGED):  # it is copied to wherever it goes
+        if is_staged:
             self._blobs._complete(key, id_, etags)
             return Staged(app.dump_json(["", key]), size_bytes, sha256)
         return Staged(app.dump_json([id_, key, write_id, *etags]), size_bytes, sha256)

@@ -375,6 +375,18 @@ class SqlFiles(ABC):
         self.prepare_files()
         self.make_room(work)
 
+    def set_time(self, path: str, modified_at: float, *, if_match: str) -> Blob:
+        """Gives a file another time of change. Raises NotFound and PreconditionFailed as remove() does."""
+
+        def work(connection: Any) -> Blob:
+            self.hold_tree(connection)
+            blob = need_blob(path, self._blob_at(connection, path), if_match)
+            connection.execute("update _blobs set modified_at = ? where path = ?", (modified_at, path))
+            return blob._replace(modified_at=modified_at)
+
+        self.prepare_files()
+        return self.make_room(work)
+
     def copy(self, source: str, target: str) -> Blob:
         blob = need_blob(source, self.stat(source))
         if self._look(target):

@@ -13,7 +13,7 @@ from datetime import datetime
 from email.utils import formatdate
 from itertools import islice
 from mmap import MAP_ANON, MAP_PRIVATE, mmap
-from typing import TYPE_CHECKING, ClassVar, NoReturn, cast
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, cast
 from urllib.parse import quote
 
 import app
@@ -66,7 +66,8 @@ else:
 # ==== 1. UPLOAD ==================================================================================================
 # What is known of an upload is a row in the state provider. Its offset never says more than what is durable, and becomes the
 # size only when the file is in its place. Whoever sends holds the upload for some seconds, and then on with what arrives.
-# uses: ERRORS VALUES RESOURCES PROVIDERS ASSEMBLY plugin:file_kinds plugin:upload_parts plugin:uploads
+# uses: ERRORS VALUES RESOURCES PROVIDERS ASSEMBLY plugin:at_work plugin:file_kinds plugin:resumed_digest
+#       plugin:upload_parts plugin:uploads
 # defines: TABLE FLUSH_BYTES FLUSH_S HOLD_S FINISH_S InUse Over Mismatch Upload Intake forget
 
 TABLE = "_uploads"
@@ -108,8 +109,10 @@ class Upload:
 
     @property
     def offset(self) -> int:
-        """How many bytes are durable; of a file that is not in its place yet, one that says less than its size."""
-        return int(self.value["offset"])
+        """From where the client goes on: how many bytes are durable. Of a file that is not in its place yet, it is one byte
+        less than all: then the last one asks for that once more."""
+        known = int(self.value["offset"])
+        return max(known, self.size_bytes - 1) if self.value["complete"] and not self.is_done else known
 
     @property
     def size_bytes(self) -> int:
@@ -150,16 +153,24 @@ class Upload:
         return now + _KEPT_S if self.parts.slides else float(self.value["expires_at"])
 
     def finish(self, handle: Callable[[], Response], *, again: bool) -> None:
-        """Have the file in its place; what refuses it for good ends the upload. `again`: an earlier try may have done so."""
+        """Have the file in its place. Where its name is taken, the bytes stay for another try; what refuses it for good ends
+        the upload. `again`: an earlier try may have done so."""
         try:
-            address = self._address_of_before() if again else ""
-            if not address:
-                address = handle().location
-        except (Conflict, PreconditionFailed, UnsupportedMedia, BadRequest, Invalid, TooLarge, NotFound) as error:
+            with app.plugin("at_work").repeated(lambda: self.note(held_until=self.site.clock() + FINISH_S)):
+                address = self._address_of_before() if again else ""
+                if not address:
+                    address = handle().location
+        except (UnsupportedMedia, BadRequest, Invalid, TooLarge, NotFound) as error:
             if error.retry or error.status == InUse.status:
                 self.let_go()
                 raise
             self._refuse(error)
+        except (Conflict, PreconditionFailed) as error:
+            self.let_go()
+            if error.retry:
+                raise
+            words = "what was sent is kept: send the last byte again when the name is free, or with replace or keep_both"
+            raise self.taken(f"{error.message}; {words} in Upload-Metadata") from error
         except AppError:
             self.let_go()
             raise
@@ -172,9 +183,13 @@ class Upload:
         self.note(refused=error.message, held_until=0.0)
         with suppress(AppError):
             self.parts.drop(self.value["place"])
-        if isinstance(error, PreconditionFailed):  # another one was faster
-            raise Exists(f"{error.message}") from error
         raise error
+
+    def taken(self, message: str) -> Conflict:
+        """What is answered where something is at the file's place, or in its way."""
+        found = Conflict(message)
+        found.report = {"upload": {"address": f"tus/{self.key}", "offset": self.offset}}  # type: ignore[attr-defined]
+        return found
 
     def _address_of_before(self) -> str:
         """Where the file is, if a request whose server died has put it there; "" if none has."""
@@ -185,9 +200,16 @@ class Upload:
             blob = self.share.blobs.stat(place)
             if blob is None and not uploads.has_folder(self.share, place):
                 break
-            if blob and blob.size_bytes == self.size_bytes and self.value["sha256"] in ("", self._digest(blob)):
+            if blob and blob.size_bytes == self.size_bytes and self._is_it(blob):
                 return f"{self.value['resource']}/{quote(inner)}"
         return ""
+
+    def _is_it(self, blob: app.Blob) -> bool:
+        """Whether a file of the same size is the one that was sent."""
+        if self.value["sha256"]:
+            return bool(self.value["sha256"] == self._digest(blob))
+        tell: Any = getattr(self.parts, "is_published", None)
+        return bool(tell and tell(self.value["place"], blob.path))
 
     def _digest(self, blob: app.Blob) -> str:
         digest = hashlib.sha256()
@@ -218,14 +240,14 @@ class Intake:
         self._waiting, self._count = mmap(-1, FLUSH_BYTES, MAP_PRIVATE | MAP_ANON), 0
         self._flushed_at = self._clock()
         self._sum = hashlib.new(checksum[0], usedforsecurity=False) if checksum else None
-        self._whole = hashlib.sha256() if not self._at else None
+        self._whole = app.plugin("resumed_digest").resumed(upload.value.get("digest", ""), self._at)
 
     def take(self, chunks: Iterable[bytes]) -> None:
         """Store what comes. If it breaks off, what came before stays."""
         try:
             for chunk in chunks:
-                for digest in filter(None, (self._sum, self._whole)):
-                    digest.update(chunk)
+                if self._sum:
+                    self._sum.update(chunk)
                 self._add(memoryview(chunk))
                 if self._count == FLUSH_BYTES or self._clock() - self._flushed_at >= FLUSH_S:
                     self._flush()
@@ -265,11 +287,14 @@ class Intake:
                 upload.check_kind([self._waiting[:_ENOUGH_BYTES]])
             with memoryview(self._waiting) as room, room[: self._count] as waiting:
                 self._place = upload.parts.append(before, self._at, waiting)
+                if self._whole:
+                    self._whole.update(waiting)
             self._at, self._count = self._at + self._count, 0
         self._flushed_at = self._clock()
         if self._at_once and not is_last:
             return
-        facts: Value = {"place": self._place, "expires_at": upload.lasts_until()}
+        state = self._whole.state if self._whole else ""
+        facts: Value = {"place": self._place, "digest": state, "expires_at": upload.lasts_until()}
         if self._at < upload.size_bytes:
             held = 0.0 if is_last else self._clock() + HOLD_S
             upload.note(offset=self._at, held_until=held, **facts)
@@ -330,7 +355,8 @@ class Tus(Route):
             exchange.door.check_origin(exchange, form=False)
         if method == "PATCH" and exchange.media_type != BYTES:
             raise UnsupportedMedia(f"bytes of an upload are sent as {BYTES}")
-        upload = _upload_of(exchange, site, exchange.inner.removeprefix("tus/"))
+        said = _wishes(_metadata(exchange)) if method == "PATCH" and exchange.header("upload-metadata") else {}
+        upload = _upload_of(exchange, site, exchange.inner.removeprefix("tus/"), said)
         if method == "DELETE":
             return _ended(upload)
         _check_alive(upload)
@@ -408,6 +434,11 @@ def _metadata(exchange: Exchange) -> dict[str, str]:
     return found
 
 
+def _wishes(metadata: Mapping[str, str]) -> Value:
+    """What is to be done if the name is taken."""
+    return {one: metadata.get(one, "").lower() in ("1", "true", "yes") for one in ("replace", "keep_both")}
+
+
 def _modified_at(metadata: Mapping[str, str]) -> float | None:
     """When the file was changed last: Unix seconds, milliseconds as browsers count them, or an RFC 3339 text. A time before
     1970, which browsers send of scans and old archives, counts as 1970."""
@@ -442,11 +473,11 @@ def _wanted(exchange: Exchange, site: App) -> Value:
         raise BadRequest("Upload-Metadata has to say the filename")
     path = [part for part in exchange.path_inside if part] + name.split("/")
     check_path(path, is_there=True)
-    said = {one: metadata.get(one, "").lower() in ("1", "true", "yes") for one in ("replace", "keep_both")}
     return {
         "resource": exchange.resource, "path": path, "size_bytes": size, "offset": 0, "created_at": now,
         "expires_at": now + _KEPT_S, "metadata": exchange.header("upload-metadata"), "modified_at": _modified_at(metadata),
-        **said, "complete": False, "sha256": "", "held_until": 0.0, "done": None, "refused": "", "place": "",
+        **_wishes(metadata), "complete": False, "sha256": "", "digest": "", "held_until": 0.0, "done": None, "refused": "",
+        "place": "",
     }  # fmt: skip
 
 
@@ -490,8 +521,9 @@ def created(exchange: Exchange, host: Host) -> Answer:
     upload.value = row
     try:
         _receive(exchange, upload, checksum)
-    except Mismatch:
-        _ended(upload)  # nobody knows its address
+    except (Mismatch, Conflict) as error:
+        if not error.retry:
+            _ended(upload)  # nobody knows its address
         raise
     return Answer(201, [_PLAIN, ("Location", exchange.url(f"tus/{id_}")), *_standing(exchange, upload)])
 
@@ -499,17 +531,17 @@ def created(exchange: Exchange, host: Host) -> Answer:
 # ---- going on
 
 
-def _upload_of(exchange: Exchange, site: App, id_: str) -> Upload:
-    """The upload that is meant, for the subject that began it."""
+def _upload_of(exchange: Exchange, site: App, id_: str, said: Value) -> Upload:
+    """The upload that is meant, for the subject that began it, with what is `said` of it now."""
     site.health.ensure_open(site.state)
     record = site.state.get(TABLE, id_) if re.fullmatch("[A-Za-z0-9_-]{32}", id_) else None
     if record is None:
         site.authority.identify(exchange.credential)
         raise NotFound("there is no such upload, or it is over: begin anew")
-    caller, share = _let_in(exchange, site, record.value)
+    caller, share = _let_in(exchange, site, record.value | said)
     if caller.subject != record.value["subject"]:
         raise NotFound("there is no such upload, or it is over: begin anew")
-    return Upload(site, share, record)
+    return Upload(site, share, record._replace(value=record.value | said))
 
 
 def _listed(exchange: Exchange, site: App) -> Answer:
@@ -549,7 +581,8 @@ def _standing(exchange: Exchange, upload: Upload) -> list[tuple[str, str]]:
 def _told(exchange: Exchange, upload: Upload) -> Answer:
     if upload.value["complete"] and not upload.is_done:
         upload.hold(FINISH_S)
-        _finish(exchange, upload, again=True)
+        with suppress(Conflict):  # its name is taken still
+            _finish(exchange, upload, again=True)
     headers = [_PLAIN, ("Upload-Length", str(upload.size_bytes)), ("Cache-Control", "no-store")]
     headers += _standing(exchange, upload)
     if upload.value["metadata"]:
@@ -573,10 +606,13 @@ def _checksum(exchange: Exchange) -> tuple[str, bytes] | None:
 
 def _patched(exchange: Exchange, upload: Upload) -> Answer:
     at, checksum = _number(exchange, "Upload-Offset"), _checksum(exchange)
-    if at != upload.offset and not (upload.value["complete"] and at == upload.size_bytes):
+    also = (upload.value["offset"], upload.size_bytes) if upload.value["complete"] and not upload.is_done else ()
+    if at not in (upload.offset, *also):
         raise Conflict(f"the upload goes on at {upload.offset:,} and not at {at:,}: ask for its offset with HEAD")
     if upload.is_done and exchange.body.size_bytes:
         raise TooLarge(f"no byte is missing, and {exchange.body.size_bytes:,} were sent")
+    if upload.value["keep_both"] and upload.value["place"] and upload.parts.is_bound(upload.value["place"]):
+        raise upload.taken("here a file can only be stored under the name that it began with: begin anew with keep_both")
     if not upload.is_done:
         upload.hold(FINISH_S if upload.value["complete"] else HOLD_S)
         _receive(exchange, upload, checksum)

@@ -77,6 +77,9 @@ class Parts(Protocol):
     def read(self, place: str, size_bytes: int) -> Iterator[bytes] | None:
         """The bytes; None if they cannot be read before they are published."""
 
+    def is_bound(self, place: str) -> bool:
+        """Whether they can be published at the path of begin() alone."""
+
     def whole(self, place: str, size_bytes: int, sha256: str) -> Staged:
         """All of them, ready to be published. It may be asked for again."""
 
@@ -113,6 +116,9 @@ class LocalParts:
 
     def read(self, place: str, size_bytes: int) -> Iterator[bytes]:
         return read_file(self._file(place), size_bytes)
+
+    def is_bound(self, place: str) -> bool:
+        return False
 
     def whole(self, place: str, size_bytes: int, sha256: str) -> Staged:
         with disk_errors(self._who, "staging"):
@@ -161,6 +167,9 @@ class FileParts:
         with self._blobs.staging(place) as file:
             yield from read_file(file, size_bytes)
 
+    def is_bound(self, place: str) -> bool:
+        return False
+
     def whole(self, place: str, size_bytes: int, sha256: str) -> Staged:
         with self._blobs.staging(place) as file:
             append_to_file(file, size_bytes, b"")
@@ -190,6 +199,9 @@ class TableParts:
 
     def read(self, place: str, size_bytes: int) -> Iterator[bytes]:
         return cast(Iterator[bytes], self._blobs.staged_bytes(place, size_bytes))
+
+    def is_bound(self, place: str) -> bool:
+        return False
 
     def whole(self, place: str, size_bytes: int, sha256: str) -> Staged:
         self._blobs.append(place, size_bytes, b"")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime
 from functools import lru_cache
 from itertools import chain
@@ -56,7 +56,7 @@ else:
 # ==== 1. CALLS ===================================================================================================
 # A request as the methods see it: who asks, for which place, and what is there. Everything that is read or written goes
 # through the same requests as at every other door.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:dav_conditions plugin:locks
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES ASSEMBLY plugin:dav_conditions plugin:file_times plugin:locks
 # defines: Place Node Call Unmet
 
 _ROOT = "dav"
@@ -234,12 +234,13 @@ class Call:
         if not dav_conditions.holds(self.conditions, state_of):
             raise PreconditionFailed("no list of conditions in the header If holds")
         wanted = app.Conditions() if self.exchange.method in _SAFE else self.exchange.conditions()
-        if not (wanted.if_match or wanted.if_none_match) or not self.place.share:
+        if wanted == app.Conditions() or not self.place.share:
             return
         node = self.node(self.place)
         etag = node and (node.etag or "")  # "" is that of a folder, which no list names but "*"
         if wanted.if_match and not wanted.name(wanted.if_match, etag):
             raise PreconditionFailed("it is no longer what If-Match names: get it again")
+        plugin("file_times").check_unmodified(wanted, node and node.modified_at)
         if wanted.name(wanted.if_none_match, etag):
             raise PreconditionFailed("it is what If-None-Match names, or exists already")
 
@@ -260,8 +261,8 @@ class Unmet(AppError):
 
 # ==== 2. PROPERTIES ==============================================================================================
 # What is known of files and folders, and what clients noted at them.
-# uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:locks plugin:media_types
-# plugin:quota
+# uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:file_times plugin:locks
+#       plugin:media_types plugin:quota
 # defines: LIVE ON_REQUEST activelock Finder propfind proppatch require
 
 _LOCKS = "".join(
@@ -318,6 +319,7 @@ ON_REQUEST: Mapping[str, Callable[[Finder, Node], str | None]] = {  # not among 
 }
 
 _TIME = dav_xml.DAV + "lastmodified"  # by which rclone sets the time of a file that is there
+_WINDOWS_TIME = dav_properties.WINDOWS_TIME  # and Windows; it is kept, too, and told as the file has it by then
 
 
 def activelock(call: Call, lock: locks.Lock) -> str:
@@ -382,12 +384,16 @@ class Finder:
         if not node.place.share:
             return {}
         blobs, path = self._path(node)
+        folder, state = node.place.parent, self.call.site.state
         if node.place == self.call.place:
-            return dav_properties.of_place(self.call.site.state, blobs.name, path)
-        folder = node.place.parent
-        if self._dead[0] != folder:
-            self._dead = folder, dav_properties.in_folder(self.call.site.state, blobs.name, path.rpartition("/")[0])
-        return self._dead[1].get(path, {})
+            found = dav_properties.of_place(state, blobs.name, path)
+        else:
+            if self._dead[0] != folder:
+                self._dead = folder, dav_properties.in_folder(state, blobs.name, path.rpartition("/")[0])
+            found = self._dead[1].get(path, {})
+        if _WINDOWS_TIME in found and blobs.keeps_times and (time := _modified(self, node)):
+            found = found | {_WINDOWS_TIME: dav_xml.element(_WINDOWS_TIME, time)}
+        return found
 
     def quota(self, node: Node) -> tuple[str | None, str | None]:
         """Bytes that the files of a share with a quota have, and that there is room for; None if that is not known."""
@@ -485,38 +491,43 @@ def proppatch(call: Call) -> Answer:
 def _patched(call: Call, node: Node, place: tuple[str, str], patches: Sequence[dav_xml.Patch]) -> dict[int, list[str]]:
     """The names of properties by what became of them."""
     names = list(dict.fromkeys(one.name for one in patches))
-    known = {*LIVE, *ON_REQUEST} | ({_TIME} if node.is_folder else set())
+    keeps_times, at = call.share(node.place).blobs.keeps_times, None if node.is_folder else _time_of(patches)
+    known = {*LIVE, *ON_REQUEST} | ({_TIME} if node.is_folder or not keeps_times else set())
     if protected := [name for name in names if name in known]:
         others = [name for name in names if name not in known]
         return {403: protected, 424: others} if others else {403: protected}
-    values = []
-    for one in patches:
-        if one.name != _TIME:
-            values.append((one.name, None if one.value is None else dav_xml.serialized(one.value)))
-        elif one.value is not None:
-            _set_time(call, node, one.value.text or "")
-    if not values:
-        return {200: names}
-    audit = call.site.audit
-    entry = audit.entry(call.caller, HttpRunner.kind, call.exchange.id, call.address(call.place), Action.UPDATE)
+    texts = [(one.name, None if one.value is None else dav_xml.serialized(one.value)) for one in patches]
+    values = [(name, text) for name, text in texts if name != _TIME]
+    state, audit = call.site.state, call.site.audit
     try:
-        also = [audit.insert(entry | {"after": {"properties": len(names)}})]
-        dav_properties.store(call.site.state, *place, values, also)
+        dav_properties.check_room(state, *place, values)  # nothing is done before it is known that all of it can be
+        if at is not None and keeps_times:
+            named = app.Conditions((str(node.etag),))
+            call.ask(Action.CREATE, node.place, data={"modified_at": rfc3339(at)}, conditions=named)
+        if values:
+            entry = audit.entry(call.caller, HttpRunner.kind, call.exchange.id, call.address(call.place), Action.UPDATE)
+            also = [audit.insert(entry | {"after": {"properties": len(names)}})]
+            dav_properties.store(state, *place, values, also)
     except StorageFull:
         return {507: names}
     return {200: names}
 
 
-def _set_time(call: Call, node: Node, text: str) -> None:
-    """The same bytes with another time, in Unix seconds. Raises BadRequest for any other, Conflict if the file changes."""
-    if not re.fullmatch(r"\d{1,11}", text.strip()):
-        raise BadRequest("lastmodified is the seconds since 1970, such as 1767225600")
-    content = call.look(node.place)[1]
-    if content is None or content.content is None or content.content.blob.etag != node.etag:
-        raise Conflict("the file was changed meanwhile")
-    with closing(content.content.read(0, None)) as chunks:
-        facts = {"body": chunks, "body_bytes": node.size_bytes, "modified_at": float(text)}
-        call.ask(Action.UPDATE, node.place, conditions=app.Conditions((str(node.etag),)), **facts)
+def _time_of(patches: Sequence[dav_xml.Patch]) -> float | None:
+    """The time that the file is to have, in Unix seconds; None if none is set. Raises BadRequest for one that is none."""
+    at = None
+    for one in patches:
+        text = "" if one.value is None else (one.value.text or "").strip()
+        if one.name == _TIME and one.value is not None:
+            if not re.fullmatch(r"\d{1,11}", text):
+                raise BadRequest("lastmodified is the seconds since 1970, such as 1767225600")
+            at = float(text)
+        if one.name == _WINDOWS_TIME and text:
+            found = plugin("file_times").http_date(text)
+            if found is None:
+                raise BadRequest("Win32LastModifiedTime is a date of HTTP, such as Thu, 01 Jan 2026 08:00:00 GMT")
+            at = max(0.0, found)
+    return at
 
 
 def require(call: Call, action: Action, place: Place) -> None:
@@ -675,7 +686,8 @@ def _copied_alone(call: Call, target: Place) -> None:
 
 # ==== 4. LOCKING =================================================================================================
 # Locks are taken, renewed and ended here, and hold everywhere (plugins/locks.py).
-# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES FILES plugin:dav_conditions plugin:dav_xml plugin:locks
+# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES FILES plugin:dav_conditions plugin:dav_xml plugin:file_times
+#       plugin:locks
 # defines: take_lock end_lock
 
 _SHORTEST_S, _USUAL_S, _LONGEST_S = 1, 3600, 86_400
@@ -724,7 +736,7 @@ def take_lock(call: Call) -> Answer:
             raise locks.Locked(f"{other.address} is locked already", lock=other, condition="no-conflicting-lock")
         return [*present, made]
 
-    edit(call.locks_at(call.place))
+    locks.bounded(edit(call.locks_at(call.place)))  # before an empty file is made for it
     if node is None:
         _need_parent(call, call.place)
         call.ask(Action.UPDATE, call.place, body=(), body_bytes=0, conditions=app.Conditions((), ("*",)))

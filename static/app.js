@@ -73,6 +73,7 @@ if (upload && uploads) {
     const request = item.request = new XMLHttpRequest();
     request.open("PATCH", item.address);
     const headers = { "Content-Type": "application/offset+octet-stream", "Upload-Offset": String(at), "Tus-Resumable": "1.0.0" };
+    if (item.mode) headers["Upload-Metadata"] = `${item.mode} ${encode("1")}`;
     for (const [name, text] of Object.entries({ Accept: "application/json", ...headers })) request.setRequestHeader(name, text);
     request.upload.addEventListener("progress", (event) => { item.bar.value = at + event.loaded; });
     request.addEventListener("loadend", () => resolve(request.status ? {
@@ -82,12 +83,22 @@ if (upload && uploads) {
     request.send(item.file.slice(at));
   });
 
+  const forget = (item) => {
+    if (item.address) ask("DELETE", item.address);
+    item.address = "";
+  };
+  const anew = (item) => {
+    forget(item);
+    known = Promise.resolve({ items: [] });
+    return "again";
+  };
+
   // One try to go on: "done", "again" at once, or later because the connection is "lost" or one is signed "out"; "taken" is the
   // name; else why it was refused.
   const verdict = async (answer, isNew) => {
     if (!answer) return "lost";
     if (answer.status === 401) return "out";
-    if (answer.status === 409) return isNew ? "taken" : "again";
+    if (answer.status === 409) return isNew || (await answer.json().catch(() => null))?.upload ? "taken" : "again";
     if ([408, 423, 429, 500, 502, 503, 504].includes(answer.status)) return "lost";
     const why = { 413: words.tooLarge, 415: words.kind, 507: words.full }[answer.status];
     return why || (await answer.json().catch(() => null))?.detail || words.failed;
@@ -96,18 +107,17 @@ if (upload && uploads) {
     if (!item.address) item.address = await begunBefore(item);
     const isNew = !item.address;
     let answer = isNew ? await begin(item) : await ask("HEAD", item.address);
-    if (!isNew && [404, 410].includes(answer?.status)) {
-      item.address = "";
-      known = Promise.resolve({ items: [] });
-      return "again";
-    }
+    if (!isNew && [404, 410].includes(answer?.status)) return anew(item);
     if (!answer?.ok) return verdict(answer, isNew);
     if (isNew) item.address = answer.headers.get("Location");
     let at = Number(answer.headers.get("Upload-Offset"));
     item.bar.value = at;
     if (at < item.file.size && item.status === "going") {
       answer = await send(item, at);
-      if (!answer?.ok) return verdict(answer, false);
+      if (!answer?.ok) {
+        const found = await verdict(answer, false);
+        return found === "taken" && item.mode ? anew(item) : found;  // what was sent cannot be stored so
+      }
       at = Number(answer.headers.get("Upload-Offset"));
     }
     return at < item.file.size ? "again" : "done";
@@ -175,6 +185,7 @@ if (upload && uploads) {
     asks.hidden = true;
     for (const item of items.filter((one) => one.status === "taken")) {
       item.mode = mode;
+      if (mode === "skip") forget(item);
       show(item, mode === "skip" ? "skipped" : "waiting");
     }
     next();
@@ -192,7 +203,7 @@ if (upload && uploads) {
         show(item, "cancelled");
         item.request?.abort();
         item.wake?.();
-        if (item.address) ask("DELETE", item.address);
+        forget(item);
       });
       row.querySelector(".retry").addEventListener("click", () => { item.tries = 0; show(item, "waiting"); next(); });
       show(item, "waiting");

@@ -50,6 +50,7 @@ FITS = {
     "a.doc": OLE,
     "a.xls": OLE,
     "a.ppt": OLE,
+    "._a.pdf": b"\0\x05\x16\x07\0\x02\0\0Mac OS X        ",
     "a.txt": HTML,
     "a.svg": b"<svg/>",
     "a": HTML,
@@ -57,7 +58,7 @@ FITS = {
 MISFITS = [(name, HTML) for name in FITS if name not in ("a.txt", "a.svg", "a")] + [
     ("b.png", FITS["a.JPG"]), ("b.jpg", FITS["a.png"]), ("b.pdf", DOCX), ("b.docx", FITS["a.pdf"]), ("b.docx", XLSX),
     ("b.docx", ODT), ("b.odt", DOCX), ("b.ods", ODT), ("b.xls", XLSX), ("b.heic", FITS["a.webp"]),
-    ("b.webp", b"RIFF....WAVE"),
+    ("b.webp", b"RIFF....WAVE"), ("b.pdf", b"\0\x05\x16\x07"),
     ("b.png", b"\x89"), ("b.pdf", b"%PD"),
 ]  # fmt: skip
 

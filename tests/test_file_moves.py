@@ -224,6 +224,34 @@ def test_a_stale_etag_moves_nothing(site: Site) -> None:
     assert site.create("files/docs/a", {"move": "files/docs/b"}, if_match=made.etag).created
 
 
+def test_a_file_gets_another_time_where_times_are_kept(site: Site) -> None:
+    made = site.put("files/docs/a", body=b"a")
+    share: Any = site.app.resources["files/docs"]
+    wish = {"modified_at": "2017-07-14T04:40:00.250+02:00"}
+    if not share.blobs.keeps_times:
+        with pytest.raises(Unsupported, match="the time at which they came"):
+            site.create("files/docs/a", wish)
+        return
+    done = site.create("files/docs/a", wish, if_match=made.etag)
+    assert (done.created, done.data["modified_at"]) == (False, "2017-07-14T02:40:00.250Z")
+    [row] = site.items("files/docs/")
+    assert (row["modified_at"], row["etag"]) == ("2017-07-14T02:40:00.250Z", done.etag)
+    assert site.bytes("files/docs/a") == b"a"
+    told = [(one["action"], one["outcome"], one["after"]) for one in site.audit(resource="files/docs/a")[-2:]]
+    assert told == [("update", outcome, {"modified_at": "2017-07-14T02:40:00.250Z"}) for outcome in ("intent", "ok")]
+    for text in ("soon", "1969-12-31T23:59:59Z", "2017-07-14", 1500000000):
+        with pytest.raises(Invalid):
+            site.create("files/docs/a", {"modified_at": text})
+    with pytest.raises(PreconditionFailed):
+        site.create("files/docs/a", wish, if_match="other")
+    for address in ("files/docs/none", "files/docs/", "files/docs"):
+        with pytest.raises(NotFound):
+            site.create(address, wish)
+    with pytest.raises(Forbidden) as refused:
+        site.create("files/docs/a", wish, by=site.token("bo", "files/docs:read,create,delete"))
+    assert refused.value.needed == "files/docs/a:update"
+
+
 GRANTS: list[tuple[str, dict[str, Any], tuple[str, ...], str]] = [  # the last is what lacks, "" if nothing does
     ("files/docs/x", {"copy": "files/more/x"}, ("files/docs:read", "files/more:create"), ""),
     ("files/docs/x", {"copy": "files/more/x"}, ("files/docs:read",), "files/more/x:create"),

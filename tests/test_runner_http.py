@@ -606,7 +606,7 @@ RANGES = [
     ("bytes=-99", [(0, 10)]),
     ("bytes=0-99", [(0, 10)]), ("bytes=9-9", [(9, 10)]), ("Bytes=1-1", [(1, 2)]), ("bytes=0-1,4-5", [(0, 2), (4, 6)]),
     ("bytes=8-,0-1", [(8, 10), (0, 2)]), ("bytes=0-1,50-60", [(0, 2)]), ("bytes=0-1 , 3-3", [(0, 2), (3, 4)]),
-    ("bytes=0-1,2-3", [(0, 2), (2, 4)]),
+    ("bytes=0-1,2-3", [(0, 2), (2, 4)]), ("bytes=4-9223372036854775807", [(4, 10)]),
 ]  # fmt: skip
 
 
@@ -725,6 +725,33 @@ def test_conditions_on_writing_a_file_hold_or_nothing_changes(site: Site, staff:
     assert site.put(f"{share}/a", b"three", staff, If_Match=first["ETag"]).status == 412
     tag = site.get(f"{share}/a", staff)["ETag"]
     assert site.ask("DELETE", f"{share}/a", None, {"If-Match": tag}, staff).status == 204
+
+
+def test_a_write_is_refused_if_its_file_was_modified_since_its_date(site: Site, staff: str, share: str) -> None:
+    first = site.put(f"{share}/a", b"one", staff, X_OC_Mtime="1500000000")
+    before, at = "Fri, 14 Jul 2017 02:39:59 GMT", "Fri, 14 Jul 2017 02:40:00 GMT"
+
+    def statuses(date: str, **headers: str) -> list[int]:
+        sent = {"If-Unmodified-Since": date} | {name.replace("_", "-"): text for name, text in headers.items()}
+        data = {verb: f'{{"{verb}": "{share.strip("/")}/b"}}'.encode() for verb in ("copy", "move")}
+        said = [("POST", data[verb], sent | JSON) for verb in ("copy", "move")]
+        asked = [("PUT", b"two", sent), *said, ("DELETE", None, sent)]
+        return [site.ask(method, f"{share}/a", body, more, staff).status for method, body, more in asked]
+
+    assert statuses(before) == [412] * 4
+    assert site.get(f"{share}/a", staff)["ETag"] == first["ETag"]
+    assert site.put(f"{share}/a", b"two", staff, If_Match=first["ETag"], If_Unmodified_Since=before).status == 200
+    assert site.put(f"{share}/a", b"three", staff, If_Unmodified_Since="yesterday", X_OC_Mtime="1500000000").status == 200
+    assert site.put(f"{share}/none", b"new", staff, If_Unmodified_Since=before).status == 201
+    assert site.put(f"{share}/a", b"four", staff, If_Unmodified_Since=at, X_OC_Mtime="1500000000").status == 200
+    assert statuses(at, X_OC_Mtime="1500000000") == [200, 201, 409, 204]
+
+
+def test_no_answer_says_that_a_file_will_be_modified(site: Site, staff: str, share: str) -> None:
+    """RFC 9110 section 8.8.2.1."""
+    site.put(f"{share}/a", b"one", staff, X_OC_Mtime="4000000000")
+    told = email.utils.parsedate_to_datetime(site.get(f"{share}/a", staff)["Last-Modified"])
+    assert told.timestamp() <= time.time()
 
 
 def test_create_only_and_update_only_grants_are_kept_apart(site: Site, staff: str, share: str) -> None:

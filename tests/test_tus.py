@@ -273,12 +273,68 @@ def test_an_upload_goes_on_with_another_token_of_the_same_subject_and_with_nobod
     assert Client(site, site.token("files/docs:create")).send(place, 5, b"56789").status == 204
 
 
-def test_a_file_that_came_meanwhile_is_not_replaced_and_the_upload_is_over(site: Site, client: Client) -> None:
-    place = client.begin(10, body=b"01234")["Location"]
+def overtaken(each: Client, other: bytes = b"mine") -> str:
+    """An upload that is whole, and has its name taken by another file."""
+    place = each.begin(10, body=b"01234")["Location"]
+    each.site.put(f"{each.folder}a.bin", other, each.token)
+    refused = each.send(place, 5, b"56789")
+    assert (refused.status, refused.json["upload"]) == (409, {"address": place.strip("/"), "offset": 9})
+    return place
+
+
+def test_a_file_that_came_meanwhile_stays_and_the_upload_waits_until_the_name_is_free(each: Client) -> None:
+    place = overtaken(each)
+    assert each.offset(place) == 9
+    assert each.send(place, 5, b"56789").status == 409
+    assert each.site.get(f"{each.folder}a.bin", each.token).body == b"mine"
+    [item] = each.site.get("/tus", each.token).json["items"]
+    assert item["address"] == place.strip("/")
+    each.site.ask("DELETE", f"{each.folder}a.bin", None, {}, each.token)
+    done = each.send(place, 9, b"9")
+    assert (done.status, done["Upload-Offset"], done["Content-Location"]) == (204, "10", f"{each.folder}a.bin")
+    assert each.site.get(f"{each.folder}a.bin", each.token).body == b"0123456789"
+    assert each.send(place, 9, b"9").status == 409
+
+
+def test_head_finishes_what_waited_for_its_name(each: Client) -> None:
+    place = overtaken(each, b"abcdefghij")
+    assert each.offset(place) == 9, "a file of the same size is not the one that was sent"
+    each.site.ask("DELETE", f"{each.folder}a.bin", None, {}, each.token)
+    assert each.offset(place) == 10
+    assert each.site.get(f"{each.folder}a.bin", each.token).body == b"0123456789"
+
+
+@pytest.mark.parametrize(("wish", "name"), [("keep_both", "a%20%282%29.bin"), ("replace", "a.bin")])
+def test_the_last_request_may_say_what_becomes_of_a_file_that_came_meanwhile(each: Client, wish: str, name: str) -> None:
+    place = overtaken(each)
+    done = each.send(place, 9, b"9", Upload_Metadata=pairs(**{wish: "1"}))
+    assert (done.status, done["Content-Location"]) == (204, f"{each.folder}{name}")
+    assert each.site.get(f"{each.folder}{name}", each.token).body == b"0123456789"
+    assert each.site.get(f"{each.folder}a.bin", each.token).body == (b"mine" if wish == "keep_both" else b"0123456789")
+
+
+def test_whoever_may_only_create_replaces_nothing_by_saying_so(each: Client) -> None:
+    creator = Client(each.site, each.site.token(f"{each.folder.strip('/')}:create,read"), each.folder)
+    place = creator.begin(10, body=b"01234")["Location"]
+    each.site.put(f"{each.folder}a.bin", b"mine", each.token)
+    assert creator.send(place, 5, b"56789", Upload_Metadata=pairs(replace="1")).status in (403, 412)
+    assert each.site.get(f"{each.folder}a.bin", each.token).body == b"mine"
+
+
+def test_what_waits_for_its_name_can_be_given_up(site: Site, client: Client) -> None:
+    place = overtaken(client)
+    assert len(staged(site)) == 1
+    assert site.ask("DELETE", place, None, TUS, client.token).status == 204
+    assert staged(site) == []
+
+
+def test_an_upload_that_is_refused_at_once_is_kept_for_nobody(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tus, "_check_new", lambda *_: None)  # the name is taken between this and the end
     site.put("/files/docs/a.bin", b"mine", client.token)
-    assert client.send(place, 5, b"56789").status == 409
-    assert (site.get("/files/docs/a.bin", client.token).body, staged(site)) == (b"mine", [])
-    assert site.ask("HEAD", place, None, TUS, client.token).status == 410
+    assert client.begin(5, body=b"01234").status == 409
+    assert (staged(site), site.get("/tus", client.token).json["items"]) == ([], [])
 
 
 def test_metadata_says_to_replace_a_file_or_to_keep_both(each: Client) -> None:
@@ -320,6 +376,29 @@ def test_whoever_is_signed_in_finds_the_uploads_that_can_go_on(site: Site, clien
     assert site.get("/tus").status == 401
 
 
+# ---- what was sent, in one number
+
+
+def test_a_digest_goes_on_in_another_process_wherever_it_stopped() -> None:
+    resumed, data, at, state = app.plugin("resumed_digest").resumed, bytearray(os.urandom(300_000)), 0, ""
+    for size in (1, 63, 64, 65, 0, 100_000, 199_807):
+        digest = resumed(state, at)
+        digest.update(memoryview(data)[at : at + size])
+        at, state = at + size, digest.state
+    assert (at, digest.hexdigest()) == (len(data), hashlib.sha256(data).hexdigest())
+    for other, size in (("", at), ("zz", at), (state[:-2], at), (state, at - 1), ("00" * 112, at)):
+        assert resumed(other, size) is None
+
+
+def test_without_the_library_a_digest_is_that_of_what_comes_in_one_go(monkeypatch: pytest.MonkeyPatch) -> None:
+    plugin = app.plugin("resumed_digest")
+    monkeypatch.setattr(plugin, "_library", lambda: None)
+    digest = plugin.resumed("", 0)
+    digest.update(memoryview(bytearray(b"abc")))
+    assert (digest.state, digest.hexdigest()) == ("", hashlib.sha256(b"abc").hexdigest())
+    assert plugin.resumed("00" * 112, 3) is None
+
+
 # ---- several at once, and what breaks
 
 
@@ -351,6 +430,29 @@ def test_of_racing_requests_for_one_upload_each_byte_counts_once(site: Site, cli
     assert statuses.count(204) == 1
     assert set(statuses) <= {204, 409, 423}
     assert site.get("/files/docs/a.bin", client.token).body == data
+
+
+def test_what_takes_long_to_be_stored_is_held_until_it_is(
+    site: Site, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app.plugin("at_work"), "_EVERY_S", 0.01)
+    clock = site.app.clock = Clock()
+    place = client.begin(10, body=b"01234")["Location"]
+    blobs, statuses = site.app.resources["files/docs"].blobs, []  # type: ignore[attr-defined]
+    publish = blobs.publish
+
+    def held_until() -> float:
+        [record] = site.app.state.walk(app.Query("_uploads"))
+        return float(record.value["held_until"])
+
+    def slow(*args: Any, **facts: Any) -> Any:
+        clock.ahead_s += 1.1 * tus.FINISH_S
+        wait_for(lambda: held_until() > clock(), "the hold")
+        statuses.append(site.ask("HEAD", place, None, TUS, client.token).status)
+        return publish(*args, **facts)
+
+    monkeypatch.setattr(blobs, "publish", slow)
+    assert (client.send(place, 5, b"56789").status, statuses) == (204, [423])
 
 
 def test_an_upload_whose_server_died_between_publishing_and_saying_so_is_done(each: Client) -> None:
@@ -419,10 +521,19 @@ def test_parts_lie_in_every_kind_of_provider(anywhere: Client) -> None:
         at += size
         assert anywhere.offset(place) == at
     assert anywhere.site.get("/files/docs/big.bin", anywhere.token).body == data
+    trail = anywhere.site.get("/admin/audit?resource=files/docs/big.bin", anywhere.token).json["items"]
+    assert {one["after"]["sha256"] for one in trail} == {hashlib.sha256(data).hexdigest()}
     empty = anywhere.begin(0, "empty.bin")
     assert (empty.status, anywhere.site.get("/files/docs/empty.bin", anywhere.token).body) == (201, b"")
     both = anywhere.begin(4, "big.bin", b"more", keep_both="1")
     assert (both.status, both["Content-Location"]) == (201, "/files/docs/big%20%282%29.bin")
+    for wish, status in (("keep_both", 409 if "aws" in anywhere.site.app.providers["main"].kind else 204), ("replace", 204)):
+        other = anywhere.begin(4, f"{wish}.bin", b"so")["Location"]
+        anywhere.site.put(f"/files/docs/{wish}.bin", b"none", anywhere.token)
+        assert anywhere.send(other, 2, b"me").status == 409
+        assert anywhere.offset(other) == 3
+        assert anywhere.send(other, 3, b"e", Upload_Metadata=pairs(**{wish: "1"})).status == status
+    assert anywhere.site.get("/files/docs/replace.bin", anywhere.token).body == b"some"
     gone = anywhere.begin(40, "gone.bin", b"some")["Location"]
     assert anywhere.site.ask("DELETE", gone, None, TUS, anywhere.token).status == 204
 

@@ -42,6 +42,13 @@ const items = tops.map((top) => ({ webkitGetAsEntry: () => entry(top, files) }))
 Object.defineProperty(event, "dataTransfer", { value: { types: ["Files"], items, files: [] } });
 document.body.dispatchEvent(event);
 """
+# Bytes wait until window.goesOn() is called, once.
+HELD = """
+const send = XMLHttpRequest.prototype.send;
+XMLHttpRequest.prototype.send = function (body) {
+  window.goesOn = () => { XMLHttpRequest.prototype.send = send; send.call(this, body); };
+};
+"""
 PASTE = """
 const transfer = new DataTransfer();
 transfer.items.add(new File(["picture"], "image.png", { type: "image/png" }));
@@ -127,6 +134,15 @@ def test_files_and_a_folder_go_up_and_a_name_that_is_taken_is_asked_about_once(
     assert {name: there[name] for name in ("a.txt", "b.txt", "c.txt")} == {
         "a.txt": b"newer", "b.txt": b"b.txt", "c.txt": b"newer",
     }  # fmt: skip
+    person.driver.execute_script(HELD)
+    person.driver.execute_script(DROP, [["d.txt", "mine"]])
+    wait_for(lambda: person.driver.execute_script("return !!window.goesOn"), "the request")
+    (served.folder / "store" / "docs" / "d.txt").write_bytes(b"theirs")
+    person.driver.execute_script("window.goesOn()")
+    wait_for(lambda: person.see("#uploads .ask").is_displayed(), "the question")
+    person.button("Keep both").click()
+    wait_for(lambda: is_over(person, 1), "the file beside the one that came meanwhile")
+    assert [stored(served)[name] for name in ("d.txt", "d (2).txt")] == [b"theirs", b"mine"]
     person.driver.execute_script(PASTE)
     wait_for(lambda: is_over(person, 1), "what was pasted")
     [pasted] = [name for name in stored(served) if name.endswith(".png")]

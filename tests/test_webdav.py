@@ -21,6 +21,7 @@ from http_client import JSON, MULTIPART, Reply, Server, Site, drip, multipart, s
 import app
 
 D = "{DAV:}"
+WINDOWS = "{urn:schemas-microsoft-com:}"
 LOCK_BODY = (
     '<D:lockinfo xmlns:D="DAV:"><D:lockscope><D:{scope}/></D:lockscope><D:locktype><D:write/></D:locktype>'
     "<D:owner><D:href>mailto:ann@example.org</D:href></D:owner></D:lockinfo>"
@@ -152,6 +153,8 @@ def test_grants_are_those_of_files(site: Site, grant: str, method: str, headers:
 
 # ---- files and folders
 
+SINCE, TO_X = {"If-Unmodified-Since": "Sun, 06 Nov 1994 08:49:37 GMT"}, {"Destination": "/dav/SHARE/x"}
+
 
 def test_a_file_and_a_folder_come_and_go(drive: Drive) -> None:
     assert drive.ask("MKCOL", "plans").status == 201
@@ -179,6 +182,7 @@ def test_a_file_and_a_folder_come_and_go(drive: Drive) -> None:
         ("PUT", "file", {"Content-Range": "bytes 0-0/1"}, b"x", 400),
         ("PUT", "file", {"If-Match": '"other"'}, b"x", 412),
         ("PUT", "file", {"If-None-Match": "*"}, b"x", 412),
+        *((method, "file", SINCE | TO_X, b"x", 412) for method in ("PUT", "DELETE", "MOVE", "COPY", "PROPPATCH", "LOCK")),
         ("DELETE", "folder", {"If-Match": '"other"'}, b"", 412),
         ("DELETE", "folder", {"If-None-Match": "*"}, b"", 412),
         ("MOVE", "file", {"If-Match": '"other"', "Destination": "/dav/SHARE/x"}, b"", 412),
@@ -359,20 +363,75 @@ def test_properties_are_set_all_or_none(drive: Drive) -> None:
     [found] = told(reply).values()
     assert found == {"{urn:z}colour": 424, f"{D}getetag": 403}
     assert colour(drive, "a") == 404
-    [found] = told(drive.ask("PROPPATCH", "a", patch(f"<z:colour>{'x' * 70_000}</z:colour>"))).values()
-    assert found == {"{urn:z}colour": 507}
+    time = drive.ask("GET", "a")["Last-Modified"]
+    both = f"<D:lastmodified>1500000000</D:lastmodified><z:colour>{'x' * 70_000}</z:colour>"
+    [found] = told(drive.ask("PROPPATCH", "a", patch(both))).values()
+    assert found == {"{urn:z}colour": 507, f"{D}lastmodified": 507}
+    assert drive.ask("GET", "a")["Last-Modified"] == time
     drive.ask("PROPPATCH", "a", patch("<z:colour>red</z:colour>"))
     drive.ask("PROPPATCH", "a", patch("", "<z:colour/><z:never/>"))
     assert colour(drive, "a") == 404
 
 
-def test_windows_attributes_are_kept_as_they_were_sent(drive: Drive) -> None:
-    drive.put("a.docx", b"")
-    name = "Win32LastModifiedTime"
-    body = patch(f'<w:{name} xmlns:w="urn:schemas-microsoft-com:">Wed, 01 Jan 2026 08:00:00 GMT</w:{name}>')
-    assert drive.ask("PROPPATCH", "a.docx", body).status == 207
+def windows_times(drive: Drive, path: str, depth: str = "0") -> list[str]:
+    """What Windows and everybody else is told of when a file was changed."""
+    found = drive.found(path, "", depth)[f"/dav/{drive.share}/a.docx"]
+    return [found[name].text for name in (WINDOWS + "Win32LastModifiedTime", f"{D}getlastmodified") if name in found]
+
+
+def test_the_times_of_windows_are_those_of_the_file(drive: Drive) -> None:
+    drive.put("a.docx", b"old")
+    assert drive.ask("PROPPATCH", "a.docx", WINDOWS_PATCH).status == 207
     [found] = drive.found("a.docx", "", "0").values()
-    assert found["{urn:schemas-microsoft-com:}" + name].text == "Wed, 01 Jan 2026 08:00:00 GMT"
+    assert found[WINDOWS + "Win32CreationTime"].text == "Sat, 28 Nov 2026 08:00:00 GMT"
+    assert found[WINDOWS + "Win32FileAttributes"].text == "00000020"
+    assert windows_times(drive, "a.docx") == windows_times(drive, "", "1") == ["Sat, 28 Nov 2026 08:00:00 GMT"] * 2
+    assert drive.ask("GET", "a.docx").body == b"old"
+    drive.site.ask("PUT", f"/files/{drive.share}/a.docx", b"new", {"X-OC-Mtime": "1500000000"}, drive.token)
+    assert windows_times(drive, "a.docx") == windows_times(drive, "", "1") == ["Fri, 14 Jul 2017 02:40:00 GMT"] * 2
+    bad = WINDOWS_PATCH.replace("Sat, 28 Nov 2026 08:00:00 GMT", "yesterday")
+    assert drive.ask("PROPPATCH", "a.docx", bad).status == 400
+
+
+def test_where_times_are_not_kept_those_of_windows_end_with_the_bytes(drive: Drive) -> None:
+    drive.site.app.resources[f"files/{drive.share}"].blobs.keeps_times = False
+    came = drive.put("a.docx", b"old") and drive.ask("GET", "a.docx")["Last-Modified"]
+    assert drive.ask("PROPPATCH", "a.docx", WINDOWS_PATCH).status == 207
+    assert windows_times(drive, "a.docx") == ["Sat, 28 Nov 2026 08:00:00 GMT", came]
+    [found] = told(drive.ask("PROPPATCH", "a.docx", patch("<D:lastmodified>1</D:lastmodified><z:a/>"))).values()
+    assert found == {f"{D}lastmodified": 403, "{urn:z}a": 424}
+    drive.site.ask("PUT", f"/files/{drive.share}/a.docx", b"new", {}, drive.token)
+    assert len(windows_times(drive, "a.docx")) == 1
+
+
+def test_a_time_alone_makes_no_version_and_leaves_those_alone_that_there_are(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: re.sub('(prefix = "(?:docs|blobs)/")', r"\1\nversions = 5", text))
+    for share in ("docs", "blobs"):
+        drive = Drive(site, share, site.token("files/**:*"))
+        for body in (b"one", b"two"):
+            drive.put("a", body, X_OC_Mtime="1400000000")
+        assert drive.ask("PROPPATCH", "a", patch("<D:lastmodified>1500000000</D:lastmodified>")).status == 207
+        [kept] = site.ask("GET", f"/files/{share}/a?_versions=1", None, {}, drive.token).json["items"]
+        assert (kept["size_bytes"], kept["modified_at"]) == (3, "2014-05-13T16:53:20.000Z")
+        restored = site.ask("POST", f"/files/{share}/a", b'{"restore": "%s"}' % kept["id"].encode(), JSON, drive.token)
+        assert restored.status < 300, restored.text
+        assert drive.ask("PROPPATCH", "a", patch("<D:lastmodified>1600000000</D:lastmodified>")).status == 207
+        items = site.ask("GET", f"/files/{share}/a?_versions=1", None, {}, drive.token).json["items"]
+        assert "2020-09-13T12:26:40.000Z" not in {one["modified_at"] for one in items}
+        assert drive.ask("GET", "a").body == b"one"
+    site.close()
+
+
+def test_a_locked_folder_lets_its_files_have_other_times_and_a_locked_file_does_not(drive: Drive, other: Drive) -> None:
+    drive.ask("MKCOL", "a")
+    drive.put("a/there")
+    drive.lock("a", Depth="0")
+    body = patch("<D:lastmodified>1500000000</D:lastmodified>")
+    assert other.ask("PROPPATCH", "a/there", body).status == 207
+    drive.lock("a/there")
+    assert other.ask("PROPPATCH", "a/there", body).status == 423
+    wish = b'{"modified_at": "2020-01-01T00:00:00Z"}'
+    assert drive.site.ask("POST", f"/files/{drive.share}/a/there", wish, JSON, other.token).status == 423
 
 
 def test_windows_finds_webdav_at_the_root_of_the_site(site: Site) -> None:
@@ -470,6 +529,14 @@ def test_a_lock_of_nothing_makes_an_empty_file(drive: Drive, other: Drive) -> No
     assert (reply.status, drive.ask("GET", "new").body) == (201, b"")
     assert other.put("new").status == 423
     assert drive.ask("LOCK", "no/new", LOCK_BODY.format(scope="exclusive")).status == 409
+
+
+def test_a_lock_that_is_one_too_many_makes_no_file(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.plugin("locks"), "MOST_LOCKS", 1)
+    drive.put("a")
+    drive.lock("a")
+    assert drive.ask("LOCK", "new", LOCK_BODY.format(scope="exclusive")).status == 507
+    assert drive.ask("PROPFIND", "new").status == 404
 
 
 def test_a_lock_goes_with_its_file(drive: Drive, other: Drive) -> None:
