@@ -65,7 +65,7 @@ def serialized(one: Element) -> str:
     """An element with all that is in it, with the declarations that it needs."""
     from xml.etree.ElementTree import tostring
 
-    return tostring(one, encoding="unicode")
+    return tostring(one, encoding="unicode").replace("\r", "&#13;")  # as it is, it would be read as the end of a line
 
 
 def body_of(exchange: Exchange) -> Element | None:

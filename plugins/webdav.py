@@ -63,6 +63,7 @@ _ROOT = "dav"
 _MOST_LISTED = 10_000  # places in an answer to Depth: infinity
 _LIST_SIZE = 1000
 _SAFE = ("GET", "HEAD", "PROPFIND")
+_ASCII = "".join(map(chr, range(128)))
 
 
 class Place(NamedTuple):
@@ -132,7 +133,8 @@ class Call:
             raise BadRequest(f"{url[:200]} is no URL") from None
         if (parts.netloc and not is_here) or not parts.path.startswith(begin):
             raise BadRequest(f"{url[:200]} is no place in the shares of this site", status=status, code="not_here")
-        return self.place_of(parts.path.removeprefix(self.exchange.prefix + "/"))[0]
+        path = quote(parts.path.encode("latin-1", "replace"), safe=_ASCII)  # as some send UTF-8: it counts as if encoded
+        return self.place_of(path.removeprefix(self.exchange.prefix + "/"))[0]
 
     def href(self, place: Place, *, is_folder: bool) -> str:
         """The absolute path of a place, percent-encoded."""
@@ -223,11 +225,11 @@ class Call:
         def state_of(tag: str) -> Any:
             try:
                 place = self.local(tag, status=400) if tag else self.place
-            except BadRequest:
+                if not place.share or self.resource(place) not in self.site.resources:
+                    return dav_conditions.State(None, frozenset())
+                node, (_, path) = self.node(place), self.stored(place)
+            except (BadRequest, NotFound):
                 return None
-            if not place.share or self.resource(place) not in self.site.resources:
-                return dav_conditions.State(None, frozenset())
-            node, (_, path) = self.node(place), self.stored(place)
             holding = locks.at_or_above(self.locks_at(place), path)
             return dav_conditions.State(node.etag if node else None, frozenset(one.token for one in holding))
 
@@ -415,16 +417,24 @@ class Finder:
 
 
 def _below(call: Call, place: Place, found: Response | None, *, is_deep: bool) -> Iterator[Node]:
-    """What is in a folder, and with `is_deep` all that is below it, folders after what lies beside them."""
+    """What is in a folder, and with `is_deep` all that is below it, folders after what lies beside them. Links to folders
+    are not followed: they may lead back."""
     folders: list[Place] = []
     for node in call.children(place, found):
         yield node
-        if is_deep and node.is_folder and not node.problem:
+        if is_deep and node.is_folder and not node.problem and not _is_link(call, node.place):
             folders.append(node.place)
     for folder in folders:
         with suppress(NotFound, Forbidden, Unsupported):
             _, inner = call.look(folder)
             yield from _below(call, folder, inner, is_deep=True)
+
+
+def _is_link(call: Call, place: Place) -> bool:
+    if not place.parts:
+        return False
+    blobs, path = call.stored(place)
+    return blobs.is_link(path)
 
 
 class _Pieces:

@@ -289,6 +289,22 @@ def test_what_cannot_be_put_in_the_place_of_a_folder_leaves_it_as_it_was(tmp_pat
     site.close()
 
 
+def test_a_destination_in_utf_8_counts_as_if_it_were_encoded(drive: Drive) -> None:
+    drive.put("a")
+    there = f"/dav/{drive.share}/".encode().decode("latin-1")
+    done = drive.ask("COPY", "a", Destination=there + "Pläne".encode().decode("latin-1"))
+    assert (done.status, done["Location"]) == (201, f"/dav/{drive.share}/Pl%C3%A4ne")
+    assert drive.ask("COPY", "a", Destination=there + "Pl\xe4ne").status == 400
+
+
+def test_a_link_that_leads_back_is_listed_and_not_followed(site: Site, staff: str) -> None:
+    drive = Drive(site, "docs", staff)
+    drive.ask("MKCOL", "a")
+    drive.put("a/one")
+    (site.folder / "disk" / "docs" / "a" / "loop").symlink_to("..")
+    assert sorted(drive.found("", depth="infinity")) == [f"/dav/docs/{one}" for one in ("", "a/", "a/loop/", "a/one")]
+
+
 def test_files_go_from_one_share_to_another(site: Site, staff: str) -> None:
     drive = Drive(site, "docs", staff)
     drive.put("a", b"across")
@@ -371,6 +387,13 @@ def test_properties_are_set_all_or_none(drive: Drive) -> None:
     drive.ask("PROPPATCH", "a", patch("<z:colour>red</z:colour>"))
     drive.ask("PROPPATCH", "a", patch("", "<z:colour/><z:never/>"))
     assert colour(drive, "a") == 404
+
+
+def test_properties_come_back_character_by_character(drive: Drive) -> None:
+    drive.put("a")
+    text = "a\t b&#13;&#10;c &lt;&amp;&gt; \U0001f389 "
+    assert drive.ask("PROPPATCH", "a", patch(f"<z:colour>{text}</z:colour>")).status == 207
+    assert colour(drive, "a") == "a\t b\r\nc <&> \U0001f389 "
 
 
 def windows_times(drive: Drive, path: str, depth: str = "0") -> list[str]:
@@ -610,7 +633,8 @@ def test_who_is_unknown_cannot_lock(tmp_path: Path) -> None:
         ("(<TOKEN>)", 204), ("(<TOKEN> [ETAG])", 204), ('(<TOKEN> ["other"])', 412), ("(Not <TOKEN>)", 412),
         ("(<opaquelocktoken:no>) (Not <DAV:no-lock>)", 423), ('(["other"]) (<TOKEN>)', 204),
         ("<http://localhost/dav/SHARE/a> (<TOKEN>)", 204), ("</dav/SHARE/b> (<TOKEN>)", 412),
-        ("<http://elsewhere.example/dav/SHARE/a> (<TOKEN>)", 412), ("<TOKEN>", 400), ("()", 400), ("(Not)", 400),
+        ("<http://elsewhere.example/dav/SHARE/a> (<TOKEN>)", 412), ("</dav/SHARE/a%5Cb> (<TOKEN>)", 412),
+        ("</dav/SHARE/a%5Cb> (<TOKEN>) </dav/SHARE/a> (<TOKEN>)", 204), ("<TOKEN>", 400), ("()", 400), ("(Not)", 400),
         ("(Not Not <TOKEN>)", 400), ("((<TOKEN>))", 400), ("(<TOKEN>", 400), ("(TOKEN)", 400),
     ],
 )  # fmt: skip
