@@ -815,7 +815,7 @@ def end_lock(call: Call) -> Answer:
 # ==== 5. DOOR ====================================================================================================
 # The one place where Basic is offered. A cookie opens what is read and nothing that is written.
 # uses: ERRORS RUNNERS ASSEMBLY CALLS PROPERTIES FILES LOCKING plugin:dav_conditions plugin:dav_xml plugin:locks
-# plugin:refusals plugin:throttle
+#       plugin:refusals plugin:throttle
 # defines: Route:webdav METHODS WebDav
 
 METHODS: Mapping[str, Callable[[Call], Answer]] = {
