@@ -84,7 +84,7 @@ else:
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:presence plugin:reserve
-#       plugin:upload_parts
+# plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
@@ -1052,19 +1052,7 @@ class FileProvider(FolderRecords, Blobs):
             self._marker(place).unlink(missing_ok=True)
             self._prune_durably(os.path.dirname(place))
 
-    def set_time(self, path: str, modified_at: float, *, if_match: str) -> Blob:
-        """Gives a file another time of change. Raises Unsupported if only its owner can, or if a kept version shares its
-        bytes; else as remove()."""
-        with self._locked("setting a time"):
-            place = self._place(path)
-            need_blob(path, self.stat(path), if_match)
-            if os.stat(place).st_nlink > 1:
-                raise Unsupported(f"{path} has its bytes in common with another file")
-            try:
-                plugin("file_copies").set_time(Path(place), Staged(new_id(self._clock()), 0, "", modified_at))
-            except PermissionError as error:
-                raise Unsupported(f"{path} belongs to somebody else") from error
-            return need_blob(path, self._blob(path, os.stat(place)))
+    set_time = cached_property(lambda self: partial(plugin("file_copies").retimed, self))
 
     def copy(self, source: str, target: str) -> Blob:
         return plugin("file_copies").plain(self, source, target)  # type: ignore[no-any-return]

@@ -10,7 +10,20 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from app import CHUNK_BYTES, BadRequest, Blob, Blobs, Conflict, NotFound, PreconditionFailed, Staged, plugin
+from app import (
+    CHUNK_BYTES,
+    BadRequest,
+    Blob,
+    Blobs,
+    Conflict,
+    NotFound,
+    PreconditionFailed,
+    Staged,
+    Unsupported,
+    need_blob,
+    new_id,
+    plugin,
+)
 
 # ==== 1. COPIES ==================================================================================================
 # The bytes are read and staged again. A file that is replaced meanwhile is copied as it was.
@@ -45,8 +58,8 @@ def together(*several: Blobs) -> ExitStack:
 
 # ==== 2. PLAIN ===================================================================================================
 # Bytes of plain files, copied by the system where it can: on some file systems both then share them. And their times.
-# uses: ERRORS VALUES plugin:disk
-# defines: duplicate plain set_time stamp_ns
+# uses: ERRORS VALUES PROVIDERS plugin:disk
+# defines: duplicate plain set_time retimed stamp_ns
 
 _AT_ONCE = 64 * 1024 * 1024  # copied by one call
 
@@ -106,6 +119,21 @@ def set_time(place: Path, staged: Staged) -> None:
         raise BadRequest("a file here cannot have that time") from error
     with place.open("rb") as file:
         plugin("disk").sync(file.fileno())
+
+
+def retimed(blobs: Any, path: str, modified_at: float, *, if_match: str) -> Blob:
+    """Gives a file of a FileProvider another time of change. Raises Unsupported if only its owner can, or if it has its bytes
+    in common with another file, as with a version of it; NotFound and PreconditionFailed as Blobs.remove() does."""
+    with blobs._locked("setting a time"):
+        need_blob(path, blobs.stat(path), if_match)
+        place = Path(blobs._place(path))
+        if place.stat().st_nlink > 1:
+            raise Unsupported(f"{path} has its bytes in common with another file")
+        try:
+            set_time(place, Staged(new_id(blobs._clock()), 0, "", modified_at))
+        except PermissionError as error:
+            raise Unsupported(f"{path} belongs to somebody else") from error
+        return need_blob(path, blobs.stat(path))
 
 
 def stamp_ns(modified_at: float, what: str) -> int:
