@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections import deque
@@ -22,6 +23,12 @@ import pytest
 PATIENCE_S = 30.0
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ROOT / ".venv" / "tools"  # what build.sh installs beside the test environment
+# `python app.py`, but imported: Python keeps what it compiles of imports alone, and to compile app.py takes longer than to
+# start it.
+SATCHEL = [
+    sys.executable, "-c",
+    f"import sys; sys.path[0] = {str(ROOT)!r}; import app; sys.argv[0] = app.__file__; sys.exit(app.main())",
+]  # fmt: skip
 _running: list[Process] = []
 _folders: list[Path] = []
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -49,6 +50,58 @@ def refuse_skip(report: Any) -> Any:
         report.longrepr = f"{report.nodeid} did not run, and in CI every test does: {why}"
         vars(report).pop("wasxfail", None)
     return report
+
+
+# ---- nothing stands still, and what takes long does not come last ----
+
+# What any test takes is far below; what waits for longer waits for what will not come, and every AGAIN_S once more where
+# its end waits, too.
+STANDSTILL_S, AGAIN_S = 180.0, 20.0
+# Each takes half a minute or more. At the end they would keep one process at work while the others have nothing to do.
+LONGEST: tuple[str, ...] = ()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first, and otherwise the order that there is; build.sh has xdist keep to it."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
+
+
+@contextmanager
+def bounded(limit_s: float, again_s: float = AGAIN_S) -> Iterator[None]:
+    """Fails what is done in the block, whatever it waits for, once it has taken so long. Only in the main thread."""
+
+    def fail(number: int, frame: Any) -> None:
+        pytest.fail(f"stood still: not done after {limit_s:g} s")
+
+    before = signal.signal(signal.SIGALRM, fail)
+    signal.setitimer(signal.ITIMER_REAL, limit_s, again_s)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def within_bounds(item: pytest.Item) -> AbstractContextManager[None]:
+    return nullcontext() if item.config.getoption("usepdb") else bounded(STANDSTILL_S)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, Any, Any]:
+    with within_bounds(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    with within_bounds(item):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, Any, Any]:
+    with within_bounds(item):
+        return (yield)
 
 
 # ---- plugins of others: pytest --plugin FILE asks the contract suites about the kinds in it, too ----

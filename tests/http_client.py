@@ -28,6 +28,8 @@ from typing import Any
 from urllib.parse import quote, unquote_to_bytes, urlencode
 from wsgiref.validate import validator
 
+import backends
+
 import app
 
 ROOT = Path(app.__file__).parent
@@ -349,8 +351,9 @@ class Server:
 
     def token(self) -> str:
         """A bearer token that may do everything, issued by the command while the server runs."""
-        command = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--grant", "**:*"]
-        return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
+        command = [*backends.SATCHEL, "auth", "issue", "--subject", "ann", "--grant", "**:*"]
+        done = subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True, timeout=60)
+        return done.stdout.strip()
 
     def stop(self, timeout_s: float = 30) -> int:
         if self.process.poll() is None:
@@ -386,7 +389,7 @@ def serving(
     tls: ssl.SSLContext | None = None,
 ) -> Iterator[Server]:
     """A server in a folder, from when it says where it is until the end of the block."""
-    command = [sys.executable, *(program or [str(ROOT / "app.py")]), "server", "--bind", bind, *args]
+    command = [*([sys.executable, *program] if program else backends.SATCHEL), "server", "--bind", bind, *args]
     # A file and not a pipe: a pipe that nobody empties would stop a server that has much to say.
     with tempfile.TemporaryFile() as told:
         process = subprocess.Popen(command, cwd=folder, stderr=told)

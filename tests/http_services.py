@@ -7,7 +7,6 @@ import http.server
 import json
 import os
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
@@ -21,7 +20,6 @@ import backends
 import app
 
 generic: Any = app.plugin("generic")
-ROOT = Path(app.__file__).resolve().parent
 TOKEN = "SATCHEL_TEST_TOKEN"  # environment variable
 
 
@@ -255,10 +253,10 @@ def another_satchel(toml: str, folder: Path | None = None) -> tuple[str, str]:
     """The URL of a Satchel with this configuration, and a token for all of it."""
     folder, port = folder or backends.folder(), backends.free_port()
     (folder / "app.toml").write_text(toml)
-    command = [sys.executable, ROOT / "app.py", "server", "--bind", f"127.0.0.1:{port}", "--config", folder / "app.toml"]
+    command = [*backends.SATCHEL, "server", "--bind", f"127.0.0.1:{port}", "--config", folder / "app.toml"]
     backends.Process(command, answers(port, "/healthz"), folder=folder)
-    issue = [sys.executable, ROOT / "app.py", "auth", "issue", "--subject", "outer", "--grant", "**:*"]
-    issued = subprocess.run([*issue, "--config", folder / "app.toml"], capture_output=True, text=True, check=True)
+    issue = [*backends.SATCHEL, "auth", "issue", "--subject", "outer", "--grant", "**:*", "--config", folder / "app.toml"]
+    issued = subprocess.run(issue, capture_output=True, text=True, check=True, timeout=60)
     return f"http://127.0.0.1:{port}", issued.stdout.strip()
 
 

@@ -24,8 +24,7 @@ pytest.importorskip("selenium", reason="needs selenium, which is not installed: 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.support.wait import WebDriverWait
-from test_browser import EVERY_WIDGET, SWITCHES, Person
+from test_browser import EVERY_WIDGET, SWITCHES, Person, waiting
 
 # Of each a few: long names, another script, German words, more than fits.
 MORE = """
@@ -516,11 +515,11 @@ def test_the_menu_and_the_search_answer_to_keys(site: Server, person: Person) ->
     press(person, "a/b")
     assert person.see("[data-search]").get_attribute("value") == "a/b", "a slash that is typed is a slash"
     press(person, Keys.BACKSPACE * 3, "donau", Keys.ENTER)
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "/search?q=donau" in driver.current_url)
+    waiting(person.driver).until(lambda driver: "/search?q=donau" in driver.current_url)
     assert "Donaudampfschifffahrtsgesellschaftskapitän" in person.words
     person.go("/forms/antrag")
     person.see("#f-wer").send_keys("Ida", Keys.ENTER)
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Sent." in person.words)
+    waiting(person.driver).until(lambda driver: "Sent." in person.words)
 
 
 def test_on_a_phone_the_menu_opens_by_a_press_without_scripts(site: Server, person: Person) -> None:
@@ -535,7 +534,7 @@ def test_on_a_phone_the_menu_opens_by_a_press_without_scripts(site: Server, pers
         assert all(person.see(one).is_displayed() for one in inside)
         assert person.see("nav.own [aria-current=page]").text == "كل الطلبات"
         person.see(".find input").send_keys("one", Keys.ENTER)
-        WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "/search?q=one" in driver.current_url)
+        waiting(person.driver).until(lambda driver: "/search?q=one" in driver.current_url)
         assert person.see("#search-text").is_displayed()
     finally:
         person.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
@@ -549,13 +548,13 @@ def test_what_is_searched_by_typing_is_chosen_and_sent(site: Server, person: Per
     search.send_keys("town 5")
     search.send_keys(Keys.ENTER)
     options = "return [...document.querySelectorAll('#f-town option')].map((one) => one.textContent)"
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Town 57" in driver.execute_script(options))
+    waiting(person.driver).until(lambda driver: "Town 57" in driver.execute_script(options))
     assert len(person.driver.execute_script(options)) == 12
     assert "What fits is below" in person.see("#f-town-find-said").text
     person.see("#f-town").send_keys("Town 57")
     search.clear()
     search.send_keys("town 3")
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: "Town 3" in driver.execute_script(options))
+    waiting(person.driver).until(lambda driver: "Town 3" in driver.execute_script(options))
     assert person.value("town") == "t57"
     person.press(person.button("Send"))
     headers = {"Authorization": f"Bearer {site.token()}"}

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -187,7 +186,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, str
 
 
 def issued(folder: Path, grant: str) -> str:
-    issue = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--grant", grant]
+    issue = [*backends.SATCHEL, "auth", "issue", "--subject", "ann", "--grant", grant]
     return subprocess.run(issue, cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
 
 

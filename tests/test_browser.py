@@ -78,6 +78,11 @@ menu = ["forms/every", "views/squares", "files/papers", { title = "Elsewhere", h
 '''
 
 
+def waiting(driver: webdriver.Chrome) -> WebDriverWait[webdriver.Chrome]:
+    """Looks again soon; WebDriverWait by itself does every half second."""
+    return WebDriverWait(driver, PATIENCE_S, poll_frequency=0.03)
+
+
 class Person:
     """Somebody at a browser."""
 
@@ -93,8 +98,8 @@ class Person:
     def press(self, element: WebElement) -> None:
         """Click on what leads to another page, and wait until that is there."""
         element.click()
-        WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: gone(element))
-        WebDriverWait(self.driver, PATIENCE_S).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "footer"))
+        waiting(self.driver).until(lambda driver: gone(element))
+        waiting(self.driver).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "footer"))
 
     def follow(self, text: str) -> None:
         """Press the link whose first line is this; cards of the home page go on with a note."""
@@ -230,7 +235,7 @@ def test_what_is_typed_is_kept_as_a_draft_and_goes_when_it_is_sent(
     person.type("subject", "A draft of a chair")
     if scripts:
         said = person.see(".saved")
-        WebDriverWait(person.driver, PATIENCE_S).until(lambda _: said.text.startswith("Draft saved "))
+        waiting(person.driver).until(lambda _: said.text.startswith("Draft saved "))
         person.go("/forms/requests")
     else:
         person.press(person.button("Save for later"))
@@ -321,9 +326,7 @@ def upload_a_file(person: Person, tmp_path: Path) -> None:
     assert person.see("[role=status]").text == "Uploaded plan für 2027.txt."
     assert "9 bytes" in person.see("table.listing").text
     person.driver.find_element(By.PARTIAL_LINK_TEXT, "plan für 2027").click()
-    WebDriverWait(person.driver, PATIENCE_S).until(
-        lambda driver: "the plan" in driver.find_element(By.TAG_NAME, "body").text
-    )
+    waiting(person.driver).until(lambda driver: "the plan" in driver.find_element(By.TAG_NAME, "body").text)
     person.go("/")
 
 

@@ -9,13 +9,12 @@ from urllib.request import Request, urlopen
 
 import backends
 import pytest
-from conftest import PATIENCE_S, Server
+from conftest import Server
 
 pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
 
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import WebDriverWait
-from test_browser import Person, browse  # noqa: F401 - a fixture
+from test_browser import Person, browse, waiting  # noqa: F401 - a fixture
 from test_oidc import Provider
 
 CONFIG = """
@@ -109,7 +108,7 @@ def come_by_account(person: Person, login: str) -> None:
     """Sign in with an account elsewhere, which asks for a name and a password, and then whether to go on."""
     person.go("/login?after=%2Fme")
     person.see(".way a").click()
-    wait = WebDriverWait(person.driver, PATIENCE_S)
+    wait = waiting(person.driver)
     wait.until(lambda driver: driver.find_elements(By.NAME, "login"))
     person.see("input[name=login]").send_keys(login)
     person.see("input[name=password]").send_keys("x")

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 
 import backends
 import pytest
-from http_client import FORM, ROOT, Connection, Reply, Server, serving
+from http_client import FORM, Connection, Reply, Server, serving
 
 PROGRAM = '''
 """A guest book: who was here, with a session of its own, pictures and a stream."""
@@ -151,7 +151,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="module")
 def token(server: Server) -> str:
-    command = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--role", "guests"]
+    command = [*backends.SATCHEL, "auth", "issue", "--subject", "ann", "--role", "guests"]
     return subprocess.run(command, cwd=server.folder, check=True, capture_output=True, text=True).stdout.strip()
 
 

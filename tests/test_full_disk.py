@@ -8,12 +8,12 @@ import json
 import os
 import resource
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import backends
 import pytest
 from http_client import Server, serving
 from sites import Site, Time
@@ -443,7 +443,7 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 
 def auth(server: Server, *args: str) -> str:
-    command = [sys.executable, app.__file__, "auth", *args]
+    command = [*backends.SATCHEL, "auth", *args]
     done = subprocess.run(command, cwd=server.folder, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()

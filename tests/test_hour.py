@@ -21,9 +21,8 @@ pytest.importorskip("selenium", reason="needs selenium, which is not installed: 
 sys.path.insert(0, str(Path(__file__).parent))
 from http_client import Server, serving
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 from test_accessibility import axe, dress, wrong_with
-from test_browser import PATIENCE_S, Person, browse
+from test_browser import Person, browse, waiting
 
 __all__ = ["axe", "browse"]
 SITE = """
@@ -128,7 +127,7 @@ def workbook(office: Server, person: Person, link: Any) -> Any:
 
 def sees_a_picture(person: Person, within: str) -> None:
     picture = person.see(f"{within} img")
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: int(picture.get_property("naturalWidth")) > 0)
+    waiting(person.driver).until(lambda _: int(picture.get_property("naturalWidth")) > 0)
     assert picture.get_attribute("alt"), "it is said in words, too"
 
 

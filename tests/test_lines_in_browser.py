@@ -17,9 +17,8 @@ from http_client import serving
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.select import Select
-from selenium.webdriver.support.wait import WebDriverWait
 from test_accessibility import dress
-from test_browser import PATIENCE_S, Person, browse
+from test_browser import Person, browse, waiting
 
 __all__ = ["browse"]
 EXPENSES = """
@@ -71,7 +70,7 @@ def turn(person: Person, button: Any, scripts: bool) -> None:
     if scripts:
         before = len(lines(person))
         button.click()
-        WebDriverWait(person.driver, PATIENCE_S).until(lambda _: len(lines(person)) != before)
+        waiting(person.driver).until(lambda _: len(lines(person)) != before)
     else:
         person.press(button)
 
@@ -105,7 +104,7 @@ def test_an_expense_with_lines_and_receipts_is_typed_sent_and_mended(
     assert person.see("output").text == "1234.6", "exactly, and by the server where there are no scripts"
     person.see("#f-receipts").send_keys("\n".join(map(str, files)))
     lines(person)[1].find_element(By.CSS_SELECTOR, '[name$=".amount"]').send_keys(Keys.ENTER)  # sends the form
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
+    waiting(person.driver).until(lambda driver: driver.find_elements(By.CSS_SELECTOR, "[role=alert]"))
     assert [link.text for link in person.driver.find_elements(By.CSS_SELECTOR, "[role=alert] a")] == ["Wer is missing"]
     names = person.driver.find_elements(By.CSS_SELECTOR, '.lines .each [name$=".what"]')
     assert [one.get_attribute("value") for one in names] == ["Zug", "Bett"]

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote_plus, urlencode, urlsplit
 import backends
 import pytest
 from http_client import Reply, Site, hidden
-from http_services import ROOT, StandIn, answers, as_json
+from http_services import StandIn, answers, as_json
 
 import app
 from app import plugin

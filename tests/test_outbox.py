@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from urllib.parse import urlencode
 
 import backends
 import pytest
-from http_client import FORM, PAGE, ROOT, Reply, Server, serving
+from http_client import FORM, PAGE, Reply, Server, serving
 from mail_server import MailServer, link_in, parsed, text_of
 from sites import Site, Time
 
@@ -357,7 +356,7 @@ def test_nothing_is_asked_of_the_provider_while_nothing_was_committed(
 def test_mail_leaves_within_seconds_of_a_running_server_and_of_the_one_after_it(server: MailServer, tmp_path: Path) -> None:
     server.forget()
     (tmp_path / "app.toml").write_text(toml(server.url, "[http]\nworkers = 2\n"))
-    command = [sys.executable, str(ROOT / "app.py"), "auth", "invite", "--subject", "ann", "--email", "ann@example.org"]
+    command = [*backends.SATCHEL, "auth", "invite", "--subject", "ann", "--email", "ann@example.org"]
 
     def mailed(number: int) -> str:
         began = time.monotonic()

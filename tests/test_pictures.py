@@ -13,7 +13,7 @@ from pathlib import Path
 
 import example_data
 import pytest
-from conftest import PATIENCE_S, ROOT, Server
+from conftest import ROOT, Server
 from visitor import Visitor
 
 import app
@@ -21,8 +21,7 @@ import app
 pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
 
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
-from test_browser import Person, browse  # noqa: F401 - a fixture
+from test_browser import Person, browse, waiting  # noqa: F401 - a fixture
 
 SIZES = {True: (900, 1.5), False: (1120, 1.25)}  # of README's or not: the window's width, and pixels for each of it
 MOST_BYTES = 60_000
@@ -108,7 +107,7 @@ def test_a_picture_shows_the_page_that_its_words_name(
         fill(server, name, token_for(server, "**:*"))
     person.go(path)
     pictures = person.driver.find_elements(By.CSS_SELECTOR, "main img")
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: all(one.get_property("naturalWidth") for one in pictures))
+    waiting(person.driver).until(lambda _: all(one.get_property("naturalWidth") for one in pictures))
     width, scale = SIZES[name in ("starter", "example")]
     taken = take(person, width, height, scale, "D" if name == "starter" else title[0])
     kept = ROOT / "docs" / picture

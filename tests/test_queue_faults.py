@@ -8,9 +8,9 @@ import itertools
 import json
 import logging
 import os
+import shlex
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -21,6 +21,7 @@ from types import SimpleNamespace
 from typing import Any, ClassVar, cast
 
 import aws_server
+import backends
 import pytest
 from queue_site import Door, Host, Queue, client, envelope, leave, names, runner, texts, until
 from sites import PROVIDERS, Site
@@ -119,7 +120,7 @@ def command(door: Door, *args: str, given: str = "") -> subprocess.CompletedProc
     """A command of the program, beside whatever is at work."""
     (door.folder / "app.toml").write_text(door.toml)
     return subprocess.run(
-        [sys.executable, str(Path(app.__file__)), *args],
+        [*backends.SATCHEL, *args],
         cwd=door.folder,
         input=given,
         capture_output=True,
@@ -159,7 +160,7 @@ def test_the_queue_runner_goes_on_when_what_started_it_ends(tmp_path: Path, fake
     door = Door(tmp_path, fake.url, [queue])
     (tmp_path / "app.toml").write_text(door.toml)
     (tmp_path / "said").touch()
-    line = f"nohup {sys.executable} {app.__file__} server --runner sqs >> said 2>&1 & echo $! > pid; read -r _"
+    line = f"nohup {shlex.join(backends.SATCHEL)} server --runner sqs >> said 2>&1 & echo $! > pid; read -r _"
     starter = ["/bin/sh", "-c", line]
     with subprocess.Popen(starter, cwd=tmp_path, stdin=subprocess.PIPE, start_new_session=True) as shell:
         until(lambda: "works on" in (tmp_path / "said").read_text(), "the runner", 30)

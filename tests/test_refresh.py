@@ -15,9 +15,8 @@ from http_client import PAGE, Server, Site, serving
 pytest.importorskip("selenium", reason="needs selenium, which is not installed: ./build.sh test installs it")
 
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 from test_accessibility import axe, dress, wrong_with
-from test_browser import PATIENCE_S, Person, browse
+from test_browser import Person, browse, waiting
 
 __all__ = ["axe", "browse"]
 SITE = """
@@ -83,7 +82,7 @@ def opened(server: Server, browse: Callable[..., Person], path: str = "/views/op
 
 def until(person: Person, script: str) -> None:
     """Wait until the page says that this is so."""
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda driver: driver.execute_script(f"return {script}"), message=script)
+    waiting(person.driver).until(lambda driver: driver.execute_script(f"return {script}"), message=script)
 
 
 def look_twice(person: Person) -> None:

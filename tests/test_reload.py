@@ -14,6 +14,7 @@ from pathlib import Path
 from threading import Event
 from typing import Any
 
+import backends
 import pytest
 from conftest import wait_for
 from http_client import ROOT, Server, status_of
@@ -70,7 +71,7 @@ class Site:
         return self.server.ask("GET", target, headers={"Accept": "application/json"})
 
     def token(self, *grants: str) -> str:
-        line = [sys.executable, str(ROOT / "app.py"), "auth", "issue", "--subject", "ann", "--force"]
+        line = [*backends.SATCHEL, "auth", "issue", "--subject", "ann", "--force"]
         line += [word for grant in grants for word in ("--grant", grant)]
         return subprocess.run(line, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
 
@@ -89,7 +90,7 @@ class Site:
 def site_in(folder: Path, config: str = CONFIG, *args: str, bind: str = "127.0.0.1:0") -> Iterator[Site]:
     (folder / "app.toml").write_text(config)
     told = folder / "told"
-    line = ["/bin/sh", "-c", 'exec "$@" 2>> told', "sh", sys.executable, str(ROOT / "app.py"), "server", "--bind", bind]
+    line = ["/bin/sh", "-c", 'exec "$@" 2>> told', "sh", *backends.SATCHEL, "server", "--bind", bind]
     process = subprocess.Popen([*line, *args], cwd=folder)
     try:
         wait_for(lambda: told.exists() and " is at http://" in told.read_text(), "its address")
@@ -369,7 +370,7 @@ def ended(folder: Path, plugin: str, *args: str) -> tuple[int, str]:
     (folder / "plugins").mkdir()
     (folder / "plugins" / "bad.py").write_text(ROUTE.replace("WORD", 'b""') + plugin)
     (folder / "app.toml").write_text(CONFIG)
-    line = [sys.executable, str(ROOT / "app.py"), "server", "--bind", "127.0.0.1:0", *args]
+    line = [*backends.SATCHEL, "server", "--bind", "127.0.0.1:0", *args]
     done = subprocess.run(line, cwd=folder, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr
 

@@ -16,9 +16,8 @@ pytest.importorskip("selenium", reason="needs selenium, which is not installed: 
 sys.path.insert(0, str(Path(__file__).parent))
 from http_client import serving
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.wait import WebDriverWait
 from test_accessibility import axe, dress, wrong_with
-from test_browser import PATIENCE_S, Person, browse
+from test_browser import PATIENCE_S, Person, browse, waiting
 
 __all__ = ["axe", "browse"]
 LEAVE = """
@@ -67,11 +66,11 @@ def shown(person: Person) -> set[str]:
 
 
 def comes(person: Person, *names: str) -> None:
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: set(names) <= shown(person), message=str(names))
+    waiting(person.driver).until(lambda _: set(names) <= shown(person), message=str(names))
 
 
 def goes(person: Person, *names: str) -> None:
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: not set(names) & shown(person), message=str(names))
+    waiting(person.driver).until(lambda _: not set(names) & shown(person), message=str(names))
 
 
 def press(person: Person, name: str, value: str) -> None:
@@ -110,7 +109,7 @@ def test_scripts_show_what_is_asked_for_as_one_answers(leave: Any, browse: Calla
     star = person.driver.find_element(By.CSS_SELECTOR, "[data-must] .must")
     assert not star.is_displayed()
     person.type("color", "red")
-    WebDriverWait(person.driver, PATIENCE_S).until(lambda _: star.is_displayed())
+    waiting(person.driver).until(lambda _: star.is_displayed())
     person.driver.execute_script(
         "document.querySelector('#f-day').value = '2026-01-01'; showAsked(document.forms[document.forms.length - 1])"
     )

@@ -43,7 +43,6 @@ from http_client import (
     MULTIPART,
     PAGE,
     QUICK,
-    ROOT,
     Connection,
     Reply,
     Server,
@@ -2380,7 +2379,7 @@ def test_an_address_that_is_taken_is_told_with_exit_code_7(tmp_path: Path) -> No
         began, started = time.monotonic(), []
         for number, bind in enumerate((f"unix:{tmp_path}/s", f"127.0.0.1:{tcp.getsockname()[1]}")):
             (folder := tmp_path / str(number)).mkdir()
-            command = [sys.executable, str(ROOT / "app.py"), "server", "--bind", bind]
+            command = [*backends.SATCHEL, "server", "--bind", bind]
             started.append((bind, subprocess.Popen(command, cwd=folder, stderr=subprocess.PIPE, text=True)))
         for bind, process in started:
             told = process.communicate(timeout=20)[1]

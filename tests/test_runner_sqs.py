@@ -13,7 +13,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections import Counter, defaultdict
@@ -25,6 +24,7 @@ from typing import Any, NamedTuple, cast
 from urllib.parse import urlencode
 
 import aws_server
+import backends
 import http_client
 import postgres_server
 import pytest
@@ -1252,7 +1252,7 @@ class Program:
         self.before = self.said.stat().st_size if self.said.exists() else 0  # what others said that ran here
         (door.folder / "app.toml").write_text(door.toml)
         options = [part for runner in runners for part in ("--runner", runner)]
-        command = [sys.executable, str(Path(app.__file__)), "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
+        command = [*backends.SATCHEL, "server", "--bind", "127.0.0.1:0", "--workers", "1", *options]
         with self.said.open("ab") as said:
             # Whoever runs the tests may ignore SIGHUP, as nohup does, and a program alone keeps it so.
             before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
@@ -1606,7 +1606,7 @@ def test_the_queue_runner_names_all_plugins_that_it_asks_for() -> None:
 
 def test_the_queue_runner_needs_queues(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, str(Path(app.__file__)), "server", "--runner", "sqs"], cwd=tmp_path, capture_output=True, text=True,
+        [*backends.SATCHEL, "server", "--runner", "sqs"], cwd=tmp_path, capture_output=True, text=True,
         timeout=30,
     )  # fmt: skip
     assert done.returncode == 2

@@ -19,7 +19,7 @@ from typing import Any
 
 import backends
 import pytest
-from conftest import wait_for
+from conftest import PATIENCE_S, wait_for
 from http_client import Reply, Site
 
 import app
@@ -570,7 +570,7 @@ class Served:
         return f"http://127.0.0.1:{self.port}"
 
     def start(self) -> None:
-        command = [sys.executable, str(Path(app.__file__)), "server"]
+        command = [*backends.SATCHEL, "server"]
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(command, cwd=self.folder, stderr=log, start_new_session=True)
         wait_for(lambda: backends.listens(self.port), "the server")
@@ -579,7 +579,7 @@ class Served:
         """End every process of it at once."""
         assert self.process
         os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.process.wait(PATIENCE_S)
         wait_for(lambda: not backends.listens(self.port), "the end of the server")
 
     def token(self) -> str:
@@ -589,7 +589,7 @@ class Served:
         self.command("auth", "revoke", json.loads(base64.urlsafe_b64decode(token.split(".")[1] + "=="))["jti"])
 
     def command(self, *args: str) -> str:
-        command = [sys.executable, str(Path(app.__file__)), *args]
+        command = [*backends.SATCHEL, *args]
         return subprocess.run(command, cwd=self.folder, check=True, capture_output=True, text=True).stdout.strip()
 
     def status(self, token: str) -> int:

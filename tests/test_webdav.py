@@ -7,7 +7,6 @@ import os
 import random
 import re
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -680,7 +679,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Server, s
     (folder / "app.toml").write_text(SITE)
     with serving(folder, "--workers", "2") as one:
         issue = ["auth", "issue", "--subject", "ann", "--grant", "files/**:*", "--format", "short"]
-        command = [sys.executable, str(Path(app.__file__)), *issue]
+        command = [*backends.SATCHEL, *issue]
         yield one, subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import backends
 import pytest
 from conftest import wait_for
-from http_client import FORM, PAGE, ROOT, Connection, Reply, Site, drip, head, read_all, serving, status_of
+from http_client import FORM, PAGE, Connection, Reply, Site, drip, head, read_all, serving, status_of
 from inner_server import Running, running
 
 import app
@@ -706,7 +707,7 @@ def site_with(folder: Path, value: str) -> Path:
 
 
 def run(folder: Path, *args: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(ROOT / "app.py"), *args]
+    command = [*backends.SATCHEL, *args]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
 
 
