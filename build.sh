@@ -223,8 +223,9 @@ run_tests() {
   build
   local parallel=()
   if "$VENV/bin/python" -c 'import xdist' 2>/dev/null; then
-    parallel=(-n auto --maxprocesses 4 --dist loadfile)
+    parallel=(-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder)  # tests/conftest.py has an order
   fi
+  unset PYTHONDONTWRITEBYTECODE  # or every program that tests start compiles all of app.py and its plugins first
   take_scratch
   "$VENV/bin/python" -m pytest -rs ${parallel[@]+"${parallel[@]}"} "$@"
 }

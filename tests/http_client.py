@@ -29,6 +29,7 @@ from urllib.parse import quote, unquote_to_bytes, urlencode
 from wsgiref.validate import validator
 
 import backends
+from sites import lay_tables
 
 import app
 
@@ -190,6 +191,7 @@ class Site:
         kinds, channels = registry.provider_settings, registry.channel_settings
         config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
         self.app = app.App(config, registry)
+        lay_tables(self.app)
         self.app.open()
         self.runner = app.HttpRunner(config, self.app)
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import builtins
 import ctypes
+import os
+import tempfile
 import time
 import tomllib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,39 @@ PROVIDERS = {
     "sql": '[providers.main]\nkind = "sql"\nurl = "sqlite:///app.db"\n',
     "file": '[providers.main]\nkind = "file"\nroot = "store"\n',
 }
+
+
+_READY: dict[str, bytes] = {}
+
+
+def lay_tables(one: app.App) -> None:
+    """Gives each SQLite database of an App that is still to be made the tables and indexes that it would make itself, which
+    takes most of the time that an App takes to open. What is needed for the first time is made by the App."""
+    for name, tables in one.needed().items():
+        provider, key = one.providers[name], repr(tables)
+        if type(provider) is not app.SqlProvider or provider.path.exists() or not provider.path.parent.is_dir():
+            continue
+        if key not in _READY:
+            _READY[key] = b""
+            continue
+        if not _READY[key]:
+            _READY[key] = _prepared(tables)
+        with suppress(PermissionError), open(provider.path, "xb", opener=_for_owner) as file:
+            file.write(_READY[key])
+
+
+def _for_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _prepared(tables: Any) -> bytes:
+    """An SQLite database in which these tables were made."""
+    with tempfile.TemporaryDirectory() as folder:
+        provider = app.SqlProvider("main", {"url": "sqlite:///app.db"}, Path(folder))
+        provider.open()
+        provider.prepare(tables)
+        provider.close()
+        return provider.path.read_bytes()
 
 
 class Time:
@@ -98,6 +133,7 @@ class Site:
         kinds, channels = registry.provider_settings, registry.channel_settings
         config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
         self.app = App(config, registry, clock)
+        lay_tables(self.app)
         self.app.open()
         self.folder = folder
         self.root = self.token("root", "**:*")

@@ -593,7 +593,7 @@ class Provider:
         main = backends.tool("oidc-provider", "node_modules/oidc-provider/package.json")
         self.port = backends.free_port()
         self.url, self.cookies = f"http://127.0.0.1:{self.port}", dict[str, str]()
-        script = [backends.program("node", "nodejs"), str(ROOT / "tests" / "oidc_server.mjs")]
+        script = [backends.program("node", "nodejs"), str(backends.ROOT / "tests" / "oidc_server.mjs")]
         folder = main.parent.parent.parent
         command = [*script, str(folder), str(self.port), site]
         self.process = backends.Process(command, answers(self.port), folder=backends.folder())
