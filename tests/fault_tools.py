@@ -41,7 +41,7 @@ def shim() -> Path:
     made = Path(tempfile.mkdtemp(prefix="satchel-shim-")) / "disk_shim.so"
     backends._folders.append(made.parent)
     command = [compiler, "-O1", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", HERE / "disk_shim.c", "-o", made, "-ldl"]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=120)
     lacks_headers = "No such file" in done.stderr
     backends.needed("a C library to compile with", not lacks_headers, "apt-get install libc6-dev")
     assert done.returncode == 0, done.stderr

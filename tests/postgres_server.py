@@ -64,15 +64,18 @@ class Postgres:
         return f"postgresql://satchel@127.0.0.1:{self.port}/satchel"
 
     def is_ready(self) -> bool:
-        done = subprocess.run([programs() / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)], check=False)
+        done = subprocess.run(
+            [programs() / "pg_isready", "-q", "-h", self.folder, "-p", str(self.port)], check=False, timeout=30
+        )
         return done.returncode == 0
 
     def as_server(self, *command: str, folder: Path | None = None) -> str:
         """What a command says that runs as the server's user."""
         groups: list[str] | None = [] if USER else None
         run = subprocess.run(
-            command, user=USER, group=USER, extra_groups=groups, cwd=folder or self.folder, capture_output=True, text=True
-        )
+            command, user=USER, group=USER, extra_groups=groups, cwd=folder or self.folder, capture_output=True, text=True,
+            timeout=120,
+        )  # fmt: skip
         if run.returncode:
             raise RuntimeError(f"{command[0]}: {run.stderr}")
         return run.stdout

@@ -10,11 +10,13 @@ import ast
 import builtins
 import re
 import statistics
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TypeGuard
+
+import pytest
 
 ROOT = Path(__file__).parent.parent
 APP = (ROOT / "app.py").read_text(encoding="utf-8")
@@ -56,7 +58,7 @@ Scope = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 # ---- reading ----
 
 
-@dataclass
+@dataclass(eq=False)
 class Section:
     number: int
     name: str
@@ -65,15 +67,25 @@ class Section:
     defines: list[str] | None
     body: list[ast.stmt]
 
-    @property
+    @cached_property
     def names(self) -> list[str]:
         """What it binds at top level, in order, as often as it does."""
         return [name for statement in self.body for name in bound_at_top(statement)]
+
+    @cached_property
+    def nodes(self) -> list[ast.AST]:
+        return [node for statement in self.body for node in ast.walk(statement)]
 
 
 @cache
 def parsed(source: str) -> ast.Module:
     return ast.parse(source)
+
+
+@cache
+def walked(source: str) -> list[ast.AST]:
+    """Every node of it."""
+    return list(ast.walk(parsed(source)))
 
 
 @cache
@@ -139,16 +151,17 @@ def is_private(name: str) -> bool:
     return name.startswith("_") and not name.startswith("__")
 
 
-def references(section: Section) -> Iterator[tuple[str, int]]:
+@cache
+def references(section: Section) -> list[tuple[str, int]]:
     """Every name that is read, with its line; words in quoted annotations and casts count too."""
-    for statement in section.body:
-        for node in ast.walk(statement):
-            if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
-                yield node.id, node.lineno
-            for quoted in quoted_types(node):
-                for inner in ast.walk(ast.parse(quoted, mode="eval")):
-                    if isinstance(inner, ast.Name):
-                        yield inner.id, getattr(node, "lineno", statement.lineno)
+    found = []
+    for node in section.nodes:
+        if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Store):
+            found.append((node.id, node.lineno))
+        for quoted in quoted_types(node):
+            inside = ast.walk(ast.parse(quoted, mode="eval"))
+            found += [(inner.id, getattr(node, "lineno", 0)) for inner in inside if isinstance(inner, ast.Name)]
+    return found
 
 
 def quoted_types(node: ast.AST) -> Iterator[str]:
@@ -173,9 +186,9 @@ def texts(place: ast.AST) -> Iterator[str]:
     yield from (node.value for node in ast.walk(place) if isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
-def imported(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
-    """(root module, name it is bound to, line) for every import in the tree."""
-    for node in ast.walk(tree):
+def imported(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str, int]]:
+    """(root module, name it is bound to, line) for every import among the nodes."""
+    for node in nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 yield alias.name.partition(".")[0], alias.asname or alias.name.partition(".")[0], node.lineno
@@ -185,7 +198,7 @@ def imported(tree: ast.AST) -> Iterator[tuple[str, str, int]]:
 
 
 def functions(source: str) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
-    return [node for node in ast.walk(parsed(source)) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [node for node in walked(source) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
 
 
 def length(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
@@ -242,7 +255,7 @@ def once_only(source: str) -> list[str]:
 
 def homeless(source: str) -> list[str]:
     """Above the first heading stand the docstring, imports (and what stands in for a missing one) and the version."""
-    allowed = {"__version__"} | {name for _, name, _ in imported(parsed(source))}
+    allowed = {"__version__"} | {name for _, name, _ in imported(walked(source))}
     inside = {statement.lineno for section in sections(source) for statement in section.body}
     return [
         f"{name} is defined above the first section"
@@ -286,10 +299,10 @@ def uses_are_used(source: str) -> list[str]:
 
 def references_are_known(source: str) -> list[str]:
     """Every name that is read is defined here, imported, bound in a function, or a builtin."""
-    tree = parsed(source)
-    known = {name for section in sections(source) for name in section.names} | {name for _, name, _ in imported(tree)}
-    known |= {name for name, _ in local_names(tree)} | set(dir(builtins)) | {"__file__", "__version__"}
-    known |= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+    nodes = walked(source)
+    known = {name for section in sections(source) for name in section.names} | {name for _, name, _ in imported(nodes)}
+    known |= {name for name, _ in local_names(nodes)} | set(dir(builtins)) | {"__file__", "__version__"}
+    known |= {node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     return [
         f"line {line}: {section.name} refers to {name}, which is nowhere defined"
         for section in sections(source)
@@ -324,17 +337,17 @@ def shadowing(source: str) -> list[str]:
     tree = parsed(source)
     taken = {name for statement in tree.body for name in bound_at_top(statement)}
     taken |= {name for statement in tree.body for _, name, _ in imported_at_top(statement)}
-    return [f"line {line}: {name} hides the one at top level" for name, line in local_names(tree) if name in taken]
+    return [f"line {line}: {name} hides the one at top level" for name, line in local_names(walked(source)) if name in taken]
 
 
 def imported_at_top(statement: ast.stmt) -> Iterator[tuple[str, str, int]]:
     if not isinstance(statement, Definition):
-        yield from imported(statement)
+        yield from imported(ast.walk(statement))
 
 
-def local_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+def local_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[str, int]]:
     """(name, line) of what functions, lambdas and comprehensions bind; attributes of a class are not among them."""
-    for scope in ast.walk(tree):
+    for scope in nodes:
         if isinstance(scope, Scope):
             yield from ((arg.arg, arg.lineno) for arg in ast.walk(scope.args) if isinstance(arg, ast.arg))
         if isinstance(scope, ast.comprehension):
@@ -354,7 +367,7 @@ def bound_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[tuple
             case ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)):
                 yield name, node.lineno
             case ast.Import() | ast.ImportFrom():
-                yield from ((name, line) for _, name, line in imported(node))
+                yield from ((name, line) for _, name, line in imported([node]))
 
 
 def own_nodes(function: ast.AST) -> Iterator[ast.AST]:
@@ -378,9 +391,9 @@ def printing(source: str) -> list[str]:
 def modules_at_home(source: str) -> list[str]:
     """Each module of MODULE_HOMES is imported at the top or at home, and what it gives is named at home alone."""
     bad = []
-    aliases = {name: module for module, name, _ in imported(parsed(source)) if module in MODULE_HOMES}
+    aliases = {name: module for module, name, _ in imported(walked(source)) if module in MODULE_HOMES}
     for section in sections(source):
-        here = [(module, line) for statement in section.body for module, _, line in imported(statement)]
+        here = [(module, line) for module, _, line in imported(section.nodes)]
         here += [(aliases[name], line) for name, line in references(section) if name in aliases]
         bad += [
             f"line {line}: {section.name} uses {module}, which belongs to {MODULE_HOMES[module]}"
@@ -394,7 +407,7 @@ def sqs_at_home(source: str) -> list[str]:
     """app.py knows queues, and SQS is in plugins/sqs.py."""
     bad = []
     for section in sections(source):
-        for node in [node for statement in section.body for node in ast.walk(statement)]:
+        for node in section.nodes:
             if sqs_word(node) in SQS_WORDS or is_sqs_client(node):
                 bad.append(f"line {node.lineno}: {section.name} speaks SQS")  # type: ignore[attr-defined]
     return bad
@@ -429,7 +442,7 @@ def median_length(source: str) -> list[str]:
 
 def class_sizes(source: str) -> list[str]:
     bad = []
-    for node in ast.walk(parsed(source)):
+    for node in walked(source):
         if isinstance(node, ast.ClassDef):
             lines = (node.end_lineno or node.lineno) - node.lineno + 1
             methods = sum(isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef) for each in node.body)
@@ -478,7 +491,7 @@ def uses_of_plugin(source: str) -> list[str]:
     """`# uses:` names the sections of app.py that a plugin takes names from, its own sections above, and the plugins that
     it builds on as plugin:NAME. It takes no private name of app.py."""
     own = {section.name for section in sections(source)}
-    taken = [*names_from_app(source).values(), *attributes_of_app(parsed(source))]
+    taken = [*names_from_app(source).values(), *attributes_of_app(walked(source))]
     bad = [f"app.{name} is private" for name in taken if is_private(name)]
     bad += [f"{name} is a section of app.py too" for name in own & {section.name for section in sections(APP)}]
     above: set[str] = set()
@@ -493,34 +506,38 @@ def uses_of_plugin(source: str) -> list[str]:
 
 def reached_by(section: Section, source: str) -> set[str]:
     """What belongs in the `# uses:` of a plugin's section. `app.plugin` itself is said by plugin:NAME."""
-    in_app = {name: each.name for each in sections(APP) for name in each.names if name != "plugin"}
+    in_app = sections_of_app()
     origin = {name: each.name for each in sections(source) for name in each.names if each.name != section.name}
     origin |= {alias: in_app[name] for alias, name in names_from_app(source).items() if name in in_app}
     origin |= plugins_at_top(source)
     reached = {origin[name] for name, _ in references(section) if name in origin}
-    for statement in section.body:
-        reached |= {in_app[name] for name in attributes_of_app(statement) if name in in_app}
-        reached |= {f"plugin:{name}" for name in plugins_called(statement)}
-    return reached
+    reached |= {in_app[name] for name in attributes_of_app(section.nodes) if name in in_app}
+    return reached | {f"plugin:{name}" for name in plugins_called(section.nodes)}
+
+
+@cache
+def sections_of_app() -> dict[str, str]:
+    """In which section of app.py each name is."""
+    return {name: each.name for each in sections(APP) for name in each.names if name != "plugin"}
 
 
 def names_from_app(source: str) -> dict[str, str]:
     """What `from app import …` binds, and its name in app.py."""
-    nodes = [node for node in ast.walk(parsed(source)) if isinstance(node, ast.ImportFrom) and node.module == "app"]
+    nodes = [node for node in walked(source) if isinstance(node, ast.ImportFrom) and node.module == "app"]
     return {alias.asname or alias.name: alias.name for node in nodes for alias in node.names}
 
 
-def attributes_of_app(tree: ast.AST) -> Iterator[str]:
-    for node in ast.walk(tree):
+def attributes_of_app(nodes: Iterable[ast.AST]) -> Iterator[str]:
+    for node in nodes:
         match node:
             case ast.Attribute(value=ast.Name(id="app"), attr=name):
                 yield name
 
 
-def plugins_called(tree: ast.AST) -> list[str]:
+def plugins_called(nodes: Iterable[ast.AST]) -> list[str]:
     """NAME of each plugin("NAME")."""
     found = []
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.Call(func=ast.Name(id="plugin") | ast.Attribute(attr="plugin"), args=[ast.Constant(value=str(name))]):
                 found.append(name)
@@ -530,14 +547,14 @@ def plugins_called(tree: ast.AST) -> list[str]:
 def plugins_at_top(source: str) -> dict[str, str]:
     """The names above a plugin's first section that stand for another plugin or for what is in it."""
     origin: dict[str, str] = {}
-    for node in ast.walk(parsed(source)):
+    for node in walked(source):
         match node:
             case ast.ImportFrom(module="plugins", names=aliases):
                 origin |= {alias.asname or alias.name: f"plugin:{alias.name}" for alias in aliases}
             case ast.ImportFrom(module=str(module), names=aliases) if module.startswith("plugins."):
                 origin |= {alias.asname or alias.name: f"plugin:{module.partition('.')[2]}" for alias in aliases}
-            case ast.Assign(targets=[ast.Name(id=alias)], value=ast.Call()) if plugins_called(node):
-                origin[alias] = f"plugin:{plugins_called(node)[0]}"
+            case ast.Assign(targets=[ast.Name(id=alias)], value=ast.Call()) if called := plugins_called(ast.walk(node)):
+                origin[alias] = f"plugin:{called[0]}"
     return origin
 
 
@@ -550,12 +567,12 @@ def table_of_contents(source: str) -> list[str]:
 
 
 def bare_excepts(source: str) -> list[str]:
-    nodes = [node for node in ast.walk(parsed(source)) if isinstance(node, ast.ExceptHandler)]
+    nodes = [node for node in walked(source) if isinstance(node, ast.ExceptHandler)]
     return [f"line {node.lineno}: except without a class" for node in nodes if node.type is None]
 
 
 def asserts(source: str) -> list[str]:
-    nodes = [node for node in ast.walk(parsed(source)) if isinstance(node, ast.Assert)]
+    nodes = [node for node in walked(source) if isinstance(node, ast.Assert)]
     return [f"line {node.lineno}: assert is gone under python -O" for node in nodes]
 
 
@@ -628,6 +645,14 @@ def sign(key: bytes) -> str:
 def command() -> None:
     print(serve(1))
 '''
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten_trees() -> Iterator[None]:
+    """They are large, and whoever looks for garbage later would go through them."""
+    yield
+    for kept in (parsed, walked, sections, references, sections_of_app):
+        kept.cache_clear()
 
 
 def check(rule: Rule, *bad: tuple[str, str]) -> None:
@@ -840,7 +865,7 @@ def test_a_plugin_keeps_the_rules_of_headings_and_sizes() -> None:
 
 def test_no_driver_but_sqlite3_stands_in_app_py() -> None:
     drivers = {"boto3", "botocore", "pg8000", "urllib3"}
-    assert {module for module, _, _ in imported(parsed(APP))} & drivers == set()
+    assert {module for module, _, _ in imported(walked(APP))} & drivers == set()
 
 
 def test_the_docstring_lists_every_section() -> None:
@@ -863,7 +888,10 @@ def test_no_check_is_an_assert() -> None:
 
 def twice_imported(source: str) -> list[str]:
     """A file of tests has one name, its own: by `tests.NAME` it would be a second module, with services of its own."""
-    return [f"line {line}: {name} of {module}" for module, name, line in imported(parsed(source)) if module == "tests"]
+    if not re.search(r"\b(import|from)\b.*\btests\b", source):  # to read all tests takes seconds
+        return []
+    nodes = ast.walk(ast.parse(source))
+    return [f"line {line}: {name} of {module}" for module, name, line in imported(nodes) if module == "tests"]
 
 
 def test_tests_import_each_other_by_their_names_alone() -> None:

@@ -48,7 +48,7 @@ def quick(pyz: Path, unpack_root: Path) -> Run:
     folder.chmod(0o755)  # PostgreSQL's server runs as another user
     env = {**os.environ, "SHIV_ROOT": str(unpack_root), "TMPDIR": str(folder)}
     command = [sys.executable, str(BENCH / "run.py"), "--quick"]
-    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=150)
     left = [path.name for path in folder.iterdir()]
     shutil.rmtree(folder)
     return Run(done.returncode, done.stdout, done.stderr, left)
@@ -79,7 +79,7 @@ def test_quick_run_fails_nowhere_and_leaves_nothing(quick: Run) -> None:
 
 
 def test_row_that_does_not_exist_is_refused_and_the_others_are_named() -> None:
-    done = subprocess.run([sys.executable, str(BENCH / "run.py"), "view-jason"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, str(BENCH / "run.py"), "view-jason"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "there is no row 'view-jason'" in done.stderr
     assert all(name in done.stderr for name in ROWS)
@@ -117,7 +117,9 @@ def test_row_that_fails_keeps_no_other_away(monkeypatch: pytest.MonkeyPatch, tmp
 def test_program_that_sleeps_on_after_a_signal_gets_another() -> None:
     """As wrk does where the signal comes just before it sleeps."""
     sleep = "try:\n    print('asleep', flush=True)\n    time.sleep(60)\nexcept KeyboardInterrupt:\n    pass\n"
-    code = f"import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n{sleep}{sleep}print('ended')"
+    # Whoever runs the tests may ignore SIGINT, as a shell does for what it runs in the background.
+    code = "import signal, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"{sleep}{sleep}print('ended')"
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         assert process.stdout.readline() == "asleep\n"

@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from harness import PYTHON, PYZ, ROOT, Ask, Missing, Server
+from harness import PATIENCE_S, PYTHON, PYZ, ROOT, Ask, Missing, Server
 
 TOOLS = ROOT / ".venv" / "tools"
 PINS = Path(__file__).parent / "peers"
@@ -87,8 +87,9 @@ class Satchel(Server):
     def run(self, *words: str) -> str:
         """What a command prints; RuntimeError if it fails."""
         done = subprocess.run(
-            [PYTHON, str(PYZ), *words], cwd=self.folder, env={**os.environ, **self.env}, capture_output=True, text=True
-        )
+            [PYTHON, str(PYZ), *words], cwd=self.folder, env={**os.environ, **self.env}, capture_output=True, text=True,
+            timeout=PATIENCE_S,
+        )  # fmt: skip
         if done.returncode:
             raise RuntimeError(f"app.pyz {' '.join(words)}: {done.stderr}")
         return done.stdout
@@ -200,7 +201,7 @@ class PocketBase(Peer):
         fresh = not (self.folder / "data").exists()
         if fresh:
             made = [str(self.program), "superuser", "upsert", *self.account, "--dir", "data"]
-            subprocess.run(made, cwd=self.folder, check=True, capture_output=True)
+            subprocess.run(made, cwd=self.folder, check=True, capture_output=True, timeout=PATIENCE_S)
         super().start()
         if fresh:
             self._make_collection()

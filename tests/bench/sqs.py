@@ -14,7 +14,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from harness import Bench, Line, Missing
+from harness import PATIENCE_S, Bench, Line, Missing
 
 if TYPE_CHECKING:
     from queue_site import Queue
@@ -57,6 +57,8 @@ def through(bench: Bench, endpoint: str, queue: Queue, workers: int, backlog: in
     found, times = [0], [time.monotonic()]
     try:
         while found[-1] < backlog:
+            if time.monotonic() - times[0] > PATIENCE_S:
+                raise RuntimeError(f"after {PATIENCE_S:g} s, {found[-1]} of {backlog} messages are done")
             time.sleep(0.02)
             found.append(door.site.app.state.count(Query("leave")))
             times.append(time.monotonic())
