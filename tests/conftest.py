@@ -58,8 +58,13 @@ def refuse_skip(report: Any) -> Any:
 # What any test takes is far below; what waits for longer waits for what will not come, and every AGAIN_S once more where
 # its end waits, too.
 STANDSTILL_S, AGAIN_S = 180.0, 20.0
-# Each takes half a minute or more. At the end they would keep one process at work while the others have nothing to do.
-LONGEST: tuple[str, ...] = ()
+# Each takes half a minute or more: at the end it would keep one process at work while the others have nothing to do.
+LONGEST = (
+    "test_faults.py", "test_runner_sqs.py", "test_provider_contract.py", "test_runner_http.py", "test_accessibility.py",
+    "test_main_job.py", "test_browser.py", "test_queues.py", "test_docs.py", "test_matrix.py", "test_backup.py",
+    "test_package.py", "test_queue_faults.py", "test_examples_in_browser.py", "test_bench.py", "test_resources.py",
+    "test_server_floods.py", "test_first_hour.py", "test_commands.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -221,7 +221,7 @@ def after(state: State, step: Step, answer: Any) -> State:
 
 
 def opened(folder: Path, clock: app.Clock = time.time) -> Site:
-    return Site(folder, (folder / "app.toml").read_text(), clock=clock)
+    return Site(folder, (folder / "app.toml").read_text(), clock=clock, lays_tables=False)
 
 
 def observed(site: Site, tokens: Mapping[str, str] = {}) -> State:

@@ -44,7 +44,9 @@ def lay_tables(one: app.App) -> None:
     takes most of the time that an App takes to open. What is needed for the first time is made by the App."""
     for name, tables in one.needed().items():
         provider, key = one.providers[name], repr(tables)
-        if type(provider) is not app.SqlProvider or provider.path.exists() or not provider.path.parent.is_dir():
+        if type(provider) is not app.SqlProvider or not provider.path.parent.is_dir():
+            continue
+        if any(provider.path.parent.glob(f"{provider.path.name}*")):
             continue
         if key not in _READY:
             _READY[key] = b""
@@ -128,12 +130,15 @@ class Site:
         *,
         clock: app.Clock = time.time,
         registry: app.Registry = REGISTRY,
+        lays_tables: bool = True,
     ) -> None:
+        """`lays_tables`: see lay_tables."""
         raw = tomllib.loads(toml, parse_float=app.exact_number)
         kinds, channels = registry.provider_settings, registry.channel_settings
         config = app.read_config(raw, folder, "app.toml", kinds, registry.tables, channels)
         self.app = App(config, registry, clock)
-        lay_tables(self.app)
+        if lays_tables:
+            lay_tables(self.app)
         self.app.open()
         self.folder = folder
         self.root = self.token("root", "**:*")

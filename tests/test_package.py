@@ -61,11 +61,13 @@ def main():
 
 
 def build_in(folder: Path, app: str | None = None, **run: object) -> Path:
-    """Build a copy of this tree (with another app.py, if one is given) and answer its app.pyz."""
+    """Build a copy of this tree and answer its app.pyz: with another app.py if one is given, and then of the plugins a few,
+    because every first start compiles them."""
     folder.mkdir(parents=True)
     for name in TREE:
         if (ROOT / name).is_dir():
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+            left_out = ("__pycache__", "[!a]*.py") if app and name == "plugins" else ("__pycache__",)
+            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns(*left_out))
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, folder)
     (folder / "app.py").write_text(app or (ROOT / "app.py").read_text(encoding="utf-8"), encoding="utf-8")
