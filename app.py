@@ -1815,9 +1815,8 @@ class Blobs(Provider):
 
     @abstractmethod
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
-        """What lies below the folder `prefix` ("" is the root), in order, after the path `after`.
-        With `deep` every blob; without it the entries of that one folder, with sub-folders as Folder. What cannot be read
-        is listed as Unseen, and the rest still follows."""
+        """What lies below the folder `prefix` ("" is the root), in order, after the path `after`: with `deep` every blob,
+        else the entries of that one folder, sub-folders as Folder. What cannot be read is Unseen; the rest still follows."""
 
     @abstractmethod
     def remove(self, path: str, *, if_match: str | None = None) -> None:
@@ -1894,11 +1893,12 @@ class Remove(NamedTuple):
 
 
 class Act(NamedTuple):
-    """Whatever else is done to blobs: `places` are all that it touches, each with how many bytes it has more afterwards."""
+    """Whatever else is done to blobs: `places` are all it touches, each with how many bytes it has more afterwards."""
 
     run: Callable[[], Blob | None]
     places: Sequence[tuple[Blobs, str, int]]
     told: Mapping[str, Json] = MappingProxyType({})  # what its audit entries say, to which run() may add
+    tally: Any = None  # counts what is below the places (plugins/quota.py)
 
 
 BlobStep: TypeAlias = Publish | Remove | Act

@@ -84,7 +84,7 @@ else:
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:presence plugin:reserve
-#       plugin:upload_parts
+# plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
@@ -439,6 +439,15 @@ def _in_order(heap: list[str]) -> Iterator[str]:
     yield from sorted(heap)
 
 
+def _in_depth(inside: str, names: Mapping[str, bool], after: str) -> Iterator[tuple[str, str]]:
+    """The same in the order of all that lies below; names say which of them are folders."""
+    ends = {f"{inside}{shown}": (problem, names[name]) for name in names for shown, problem in [_odd_name(name)]}
+    for path in sorted(ends, key=lambda path: path + "/" * ends[path][1]):
+        problem, is_folder = ends[path]
+        if (path + "0" if is_folder else path) > after:  # what lies in a folder sorts before that
+            yield path, problem
+
+
 _MUCH_BYTES = 200_000  # of a journal, about what is read in 10 ms: more is read while others write
 
 
@@ -669,6 +678,17 @@ def _put_back(source: str, place: str, aside: str) -> None:
         os.replace(aside, place)
     else:
         os.rename(place, source)
+
+
+def _folders_at(place: str) -> Iterator[tuple[str, bool]]:
+    """The names in a folder, and whether each is one, through a link too. Nothing is looked at that the system tells
+    beside the name."""
+    with os.scandir(place) as found:
+        for one in found:
+            is_folder = False
+            with suppress(OSError):  # a link to what cannot be seen
+                is_folder = one.is_dir()
+            yield one.name, is_folder
 
 
 def _names_in(provider: FileProvider, path: str) -> Iterator[str]:
@@ -1086,7 +1106,7 @@ class FileProvider(FolderRecords, Blobs):
         try:
             place = self._place(folder)
             with self._errors("listing files"):
-                names = os.listdir(place)
+                names = dict(_folders_at(place)) if deep else dict.fromkeys(os.listdir(place), False)
         except BadRequest:
             return
         except (Unavailable, NotPermitted) as error:
@@ -1104,14 +1124,12 @@ class FileProvider(FolderRecords, Blobs):
         if not deep:
             yield from filter(None, itertools.starmap(self._seen, _listed(folder, names, after)))
             return
-        paths = {f"{folder}/{name}" if folder else name: problem for name, problem in map(_odd_name, names)}
-        found = [entry for path, problem in paths.items() if (entry := self._seen(path, problem))]
-        for entry in sorted(found, key=lambda e: e.path + "/" * isinstance(e, Folder)):
-            if not isinstance(entry, Folder):
-                if entry.path > after:
-                    yield entry
-            elif after < entry.path + "0":  # what lies in it sorts before this
-                yield from self._walk(entry.path, deep, after, (*above, place))
+        for path, problem in _in_depth(f"{folder}/" if folder else "", names, after):
+            entry = self._seen(path, problem)
+            if isinstance(entry, Folder):
+                yield from self._walk(path, True, after, (*above, place))
+            elif entry:
+                yield entry
 
     def _seen(self, path: str, problem: str) -> Entry | None:
         """The entry at a path of a listing; None if nothing served is there. `problem`: why its name cannot be asked for."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 from urllib.parse import quote
 
 import app
@@ -127,6 +127,7 @@ class Wish(NamedTuple):
     moves: bool
     overwrite: bool
     clears: bool = False  # what is at the target is deleted first, so that nothing of it is there any more
+    next: str = ""  # where the step before this one has ended
 
     @property
     def takes(self) -> Action:
@@ -151,6 +152,14 @@ def _members(request: Request, verb: str, *others: str) -> tuple[str, Mapping[st
     if faults:
         raise _invalid(request, *faults)
     return str(text), sent
+
+
+def _next(request: Request, sent: Mapping[str, Json]) -> str:
+    """Where the step before has ended; "" for the first one."""
+    text = sent.get("next", "")
+    if not isinstance(text, str):
+        raise _invalid(request, Fault("/next", "type", "must be a text, from the answer to the step before"))
+    return text
 
 
 def _overwrites(request: Request, sent: Mapping[str, Json]) -> bool:
@@ -232,7 +241,7 @@ def _check_taken(wish: Wish, blob: Blob, name: str, address: str) -> None:
 # ==== 3. FILES ===================================================================================================
 # One file is moved or copied.
 # uses: ERRORS VALUES CONTRACTS CARRIED ASKED plugin:file_times plugin:file_trees plugin:kept_files
-# defines:
+# defines: follow told_of answer
 
 
 def _of_file(wish: Wish, blob: Blob) -> Plan:
@@ -243,11 +252,11 @@ def _of_file(wish: Wish, blob: Blob) -> Plan:
         wish = wish._replace(overwrite=True)  # by the bytes that the first try has put there
     present = _present(wish, wish.target.path, address)
     _check_taken(wish, blob, wish.target.parts[-1], address)
-    one, told = Carried(blob, wish.target.path, present), _told(wish) | {"files": 1, "bytes": blob.size_bytes}
+    one, told = Carried(blob, wish.target.path, present), told_of(wish) | {"files": 1, "bytes": blob.size_bytes}
     keeping = kept_files.overwriting(wish.target.share, [present] if present else [], wish.scope)
     places = [*_places(wish, [one]), *(keeping.places if keeping else ())]
     act = Act(partial(_carry_file, wish, one, keeping), places, told)
-    return Plan(respond=lambda blobs: _answer(wish.target, blobs[-1], present is None), steps=[act])
+    return Plan(respond=lambda blobs: answer(wish.target, blobs[-1], present is None), steps=[act])
 
 
 def _carry_file(wish: Wish, one: Carried, keeping: Any) -> Blob:
@@ -256,11 +265,11 @@ def _carry_file(wish: Wish, one: Carried, keeping: Any) -> Blob:
     blob = carry(wish.source.blobs, wish.target.blobs, one, moves=wish.moves)
     if keeping:
         keeping.finish(one.path)
-    _follow(wish, one)
+    follow(wish, one)
     return blob
 
 
-def _follow(wish: Wish, one: Carried) -> None:
+def follow(wish: Wish, one: Carried) -> None:
     """Lets the versions of a file that was moved in its share go with it."""
     if wish.moves and wish.source.share is wish.target.share:
         with suppress(AppError):  # it is moved, whatever becomes of them
@@ -292,7 +301,7 @@ def _sha256(blobs: Blobs, blob: Blob) -> str:
     return digest.hexdigest()
 
 
-def _told(wish: Wish) -> Value:
+def told_of(wish: Wish) -> Value:
     """What the audit entries say."""
     return {"from" if wish.moves else "copied_from": wish.source.address(), "to": wish.target.address()}
 
@@ -306,7 +315,7 @@ def _places(wish: Wish, ones: Sequence[Carried]) -> Iterator[tuple[Blobs, str, i
             yield wish.source.blobs, one.source.path, -one.source.size_bytes
 
 
-def _answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -> Response:
+def answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -> Response:
     data = target.share.entry(entry) | facts
     return Response(data=data, created=created, location=data["address"], etag=entry.etag if isinstance(entry, Blob) else "")
 
@@ -314,8 +323,8 @@ def _answer(target: Place, entry: Blob | Folder, created: bool, **facts: Json) -
 # ==== 4. FOLDERS =================================================================================================
 # A folder is moved or copied with all that is in it. If that fails in the middle, what was done is undone, as long as
 # nothing was replaced or removed by it; a folder that is there already takes the files in with `overwrite`.
-# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES plugin:file_trees plugin:kept_files
-# defines:
+# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES plugin:big_folders plugin:file_trees plugin:kept_files
+# defines: refuse_empty looked_over folder_looked_over make_folder
 
 
 def _of_folder(wish: Wish) -> Plan:
@@ -324,31 +333,40 @@ def _of_folder(wish: Wish) -> Plan:
     if not wish.clears:
         _check_no_file(target, refusal=Conflict if wish.overwrite else Exists)
     is_there = not wish.clears and target.share.is_folder(target.path)
-    if is_there and not (wish.overwrite or wish.scope.again):
+    if is_there and not (wish.overwrite or wish.scope.again or wish.next):
         detail = 'exists: with "overwrite": true its files are replaced by those of the same names'
         raise Exists(f"{address} {detail}")
     if not is_there:
         wish.scope.caller.require(Action.CREATE, address)
-    tree = file_trees.tree_of(wish.source)
+    try:
+        tree = None if wish.next else file_trees.tree_of(wish.source)
+    except file_trees.TooMany:
+        tree = None
+    if tree is None:
+        return app.plugin("big_folders").carried(wish, is_there=is_there)  # type: ignore[no-any-return]
     if not target.blobs.makes_folders and _lacks_files(wish.source, tree):
-        raise Unsupported(
-            f"{wish.source.address()} has an empty folder, which cannot be kept where files/{target.share.name} is"
-        )
-    ones = [_looked_over(wish, blob, is_there) for blob in tree.files]
-    folders = [_folder_looked_over(wish, path) for path in tree.folders]
-    told = _told(wish) | tree.told()
+        refuse_empty(wish)
+    ones = [looked_over(wish, blob, is_there) for blob in tree.files]
+    folders = [folder_looked_over(wish, path) for path in tree.folders]
+    told = told_of(wish) | tree.told()
     ends = [(one.blobs, one.path, 0) for one in ((wish.source, target) if wish.moves else (target,))]
     keeping = kept_files.overwriting(target.share, [one.present for one in ones if one.present], wish.scope)
     places = [*ends, *_places(wish, ones), *(keeping.places if keeping else ())]
     work = partial(_carry_all, wish, tree, folders, ones, told, keeping)
     act = Act(work if is_there else partial(_renamed_or, wish, ones, work), places, told)
-    return Plan(respond=lambda blobs: _answer(target, Folder(target.path), not is_there, **tree.told()), steps=[act])
+    return Plan(respond=lambda blobs: answer(target, Folder(target.path), not is_there, **tree.told()), steps=[act])
 
 
 def _check_no_file(target: Place, inner: str = "", refusal: type[Conflict] = Conflict) -> None:
     """Raises Conflict, or a kind of it, if a file is where a folder is to be."""
     if target.blobs.stat(f"{target.path}/{inner}" if inner else target.path):
         raise refusal(f"{target.address(inner)} is a file, which no folder replaces")
+
+
+def refuse_empty(wish: Wish) -> NoReturn:
+    """Raises Unsupported: a folder without files has no place in the target's provider."""
+    where = f"files/{wish.target.share.name}"
+    raise Unsupported(f"{wish.source.address()} has an empty folder, which cannot be kept where {where} is")
 
 
 def _lacks_files(place: Place, tree: Tree) -> bool:
@@ -370,7 +388,7 @@ def _moved_path(wish: Wish, path: str) -> tuple[str, str]:
     return inner, f"{wish.target.path}/{inner}"
 
 
-def _looked_over(wish: Wish, blob: Blob, is_there: bool) -> Carried:
+def looked_over(wish: Wish, blob: Blob, is_there: bool) -> Carried:
     """A file of a folder, if it may be moved or copied."""
     inner, path = _moved_path(wish, blob.path)
     address, present = wish.target.address(inner), None
@@ -392,7 +410,7 @@ def _merging(wish: Wish, blob: Blob, path: str) -> Wish:
     return wish._replace(overwrite=_is_same(one, blob))
 
 
-def _folder_looked_over(wish: Wish, path: str) -> str:
+def folder_looked_over(wish: Wish, path: str) -> str:
     """Where a folder goes, if it may."""
     inner, there = _moved_path(wish, path)
     _goes(wish, inner)
@@ -413,7 +431,7 @@ def _renamed_or(wish: Wish, ones: Sequence[Carried], work: Callable[[], None]) -
         work()
     else:
         for one in ones:
-            _follow(wish, one)
+            follow(wish, one)
 
 
 def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], told: Value, keeping: Any = None) -> None:
@@ -423,7 +441,7 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
     try:
         with nullcontext() if keeping else together(wish.target.blobs, wish.source.blobs):
             for path in (wish.target.path, *folders):
-                _make_folder(wish.target.blobs, path, undo)
+                make_folder(wish.target.blobs, path, undo)
             for one in ones:
                 with suppress(NotFound):  # somebody else was faster
                     if keeping and one.present:
@@ -443,7 +461,7 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
     if wish.moves:
         _leave(wish, tree, done)
         for one in done:
-            _follow(wish, one)
+            follow(wish, one)
 
 
 def _say(error: AppError, done: str) -> None:
@@ -451,7 +469,7 @@ def _say(error: AppError, done: str) -> None:
     error.message = f'{error.message} ({done}: send the same with "overwrite": true to go on)'
 
 
-def _make_folder(blobs: Blobs, path: str, undo: list[Callable[[], Any]]) -> None:
+def make_folder(blobs: Blobs, path: str, undo: list[Callable[[], Any]]) -> None:
     """Makes a folder unless it is there; it stays when it is empty, as whatever is named by people does."""
     if not blobs.makes_folders or blobs.is_folder(path):
         return
@@ -510,7 +528,8 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 
 # ==== 5. WISHES =================================================================================================
 # What can be asked for: a move, a copy, a new folder, and another time for a file.
-# uses: ERRORS VALUES CONTRACTS RESOURCES ASKED FILES FOLDERS plugin:file_times plugin:file_trees plugin:kept_asked
+# uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES FOLDERS plugin:file_times plugin:file_trees
+# plugin:kept_asked
 # defines: clearing VERBS plan
 
 _CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)
@@ -528,24 +547,34 @@ def clearing() -> Iterator[None]:
 
 def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Plan:
     """The plan of a move or copy."""
-    text, sent = _members(request, verb, "overwrite")
+    text, sent = _members(request, verb, "overwrite", "next")
     source, overwrite, moves = file_trees.place_in(share, request.path), _overwrites(request, sent), verb == "move"
     scope.caller.require(Action.DELETE if moves else Action.READ, source.address())
     target = _target(share, text, verb, scope, overwrite)
-    wish = Wish(request, scope, source, target, moves, overwrite, _CLEARING.get())
+    wish = Wish(request, scope, source, target, moves, overwrite, _CLEARING.get(), _next(request, sent))
+    if wish.next:  # which may be done for the second time
+        wish = wish._replace(scope=scope._replace(again=True))
     if moves and not source.parts:
         raise BadRequest(f"files/{share.name} is a share, which is not moved: name a file or folder in it")
     blob = share.blobs.stat(source.path) if source.parts and request.path[-1] != "" else None
     if blob is None and not share.is_folder(source.path):
-        if scope.again and moves and (there := target.blobs.stat(target.path)):
-            return plan_of(_answer(target, there, True))
+        if scope.again and moves and (there := _moved_before(target)):
+            return plan_of(answer(target, there, True))
         if source.parts and request.path[-1] == "":
             file_trees.need_lists(share)
         raise NotFound(f"{request.address} does not exist")
     _check_apart(wish)
     _check_readable(wish)
+    if blob and wish.next:
+        raise BadRequest("next is about a folder, and this is a file")
     plan = _of_file(wish, blob) if blob else _of_folder(wish)
     return _after_clearing(wish, plan) if wish.clears else plan
+
+
+def _moved_before(target: Place) -> Blob | Folder | None:
+    """What a first try may have put there."""
+    found = target.blobs.stat(target.path)
+    return found or (Folder(target.path) if target.share.is_folder(target.path) else None)
 
 
 def _after_clearing(wish: Wish, plan: Plan) -> Plan:
@@ -571,11 +600,11 @@ def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:
     is_there = share.is_folder(place.path)
     if (is_there and not scope.again) or share.blobs.stat(place.path):
         raise Exists(f"{place.address()} exists")
-    answer = _answer(place, Folder(place.path), True)
+    response = answer(place, Folder(place.path), True)
     if is_there:
-        return plan_of(answer)
+        return plan_of(response)
     act = Act(partial(place.blobs.make_folder, place.path), [(place.blobs, place.path, 0)], {"folder": place.address()})
-    return Plan(respond=lambda blobs: answer, steps=[act])
+    return Plan(respond=lambda blobs: response, steps=[act])
 
 
 def _retimed(share: Files, request: Request, scope: Scope) -> Plan:
@@ -595,7 +624,7 @@ def _retimed(share: Files, request: Request, scope: Scope) -> Plan:
     run = partial(app.plugin("file_times").set_time, share.blobs, blob, at)
     act = Act(run, [(share.blobs, blob.path, 0)], {"modified_at": rfc3339(at)})
     place = Place(share, request.path, blob.path)
-    return Plan(respond=lambda blobs: _answer(place, blobs[-1], False), steps=[act], action=Action.UPDATE)
+    return Plan(respond=lambda blobs: answer(place, blobs[-1], False), steps=[act], action=Action.UPDATE)
 
 
 VERBS: Mapping[str, Callable[[Files, Request, Scope], Plan]] = {

@@ -4,6 +4,7 @@ one or several at once, with one report."""
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -29,6 +30,7 @@ from app import (
     Response,
     Unauthenticated,
     Unavailable,
+    Value,
     check_path,
     see_other,
 )
@@ -76,6 +78,7 @@ class Work(NamedTuple):
     target: Target | None = None
     base: Request | None = None  # as which it is done; None as long as it is only asked for
     clash: str = ""  # what is to be done where a name is taken: "replace", "both", or "" to ask
+    next: str = ""  # where the first entry, a large folder, goes on: see Outcome
 
     @property
     def t(self) -> Any:
@@ -97,22 +100,27 @@ class Work(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of an entry: done, or why not."""
+    """What became of an entry: done, or why not. `is_left` says that there was no time for it, or not for all of it; then
+    `next` is the name that a folder gets, a slash, and where its next step begins."""
 
     one: Chosen
     error: AppError | None = None
+    is_left: bool = False
+    next: str = ""
 
 
 def run(work: Work) -> list[Outcome]:
     """Do it to each entry in turn. A repeat with the same key of the request does none of them twice."""
     host, outcomes, until, away = work.exchange.door.host, list[Outcome](), time.monotonic() + _MOST_S, None
-    for one in work.chosen:
-        if away or time.monotonic() > until:
-            outcomes.append(Outcome(one, away or Unavailable("there was no time left for it: choose it again")))
+    for number, one in enumerate(work.chosen):
+        if away:
+            outcomes.append(Outcome(one, away))
+            continue
+        if number and time.monotonic() > until:
+            outcomes.append(Outcome(one, is_left=True))
             continue
         try:
-            _do(work, one, host.handle)
-            outcomes.append(Outcome(one))
+            outcomes.append(_do(work, one, host.handle, "" if number else work.next, until))
         except Unauthenticated:
             raise
         except AppError as error:
@@ -121,15 +129,33 @@ def run(work: Work) -> list[Outcome]:
     return outcomes
 
 
-def _do(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
+def _do(work: Work, one: Chosen, handle: Callable[[Request], Response], after: str, until: float) -> Outcome:
+    """Do it to one entry, a large folder step by step as long as there is time."""
+    name, _, after = after.partition("/")
+    while True:
+        name, data = _step(work, one, handle, name, after)
+        after = str(data.get("next") or ("more" if data.get("more") else ""))
+        if not after:
+            return Outcome(one)
+        if time.monotonic() > until:
+            return Outcome(one, is_left=True, next=f"{name}/{after}")
+
+
+def _step(work: Work, one: Chosen, handle: Callable[[Request], Response], name: str, after: str) -> tuple[str, Value]:
+    """The name that the entry gets, and what is answered."""
     if work.what == DELETE:
         conditions = Conditions((one.etag,)) if one.etag else Conditions()
-        request = _request(work, one, DELETE)._replace(action=Action.DELETE, params={"_tree": "1"}, conditions=conditions)
-        handle(request)
-    elif work.clash == "both" or (work.is_here and work.what == COPY):
-        _beside(work, one, handle)
-    else:
-        handle(_put(work, one, one.name, overwrite=work.clash == "replace"))
+        request = _request(work, one, DELETE + secrets.token_hex(8) * bool(after))
+        request = request._replace(action=Action.DELETE, params={"_tree": "1"}, conditions=conditions)
+        return one.name, _data(handle(request))
+    if not after and (work.clash == "both" or (work.is_here and work.what == COPY)):
+        return _beside(work, one, handle)
+    name = name if after else one.name
+    return name, _data(handle(_put(work, one, name, after, overwrite=work.clash == "replace")))
+
+
+def _data(response: Response) -> Value:
+    return response.data if isinstance(response.data, dict) else {}
 
 
 def _request(work: Work, one: Chosen, place: str) -> Request:
@@ -139,19 +165,20 @@ def _request(work: Work, one: Chosen, place: str) -> Request:
     return base._replace(path=(*work.folder.parts, one.name), idempotency_key=key)
 
 
-def _put(work: Work, one: Chosen, name: str, *, overwrite: bool = False) -> Request:
-    """The request that moves or copies an entry, which is called `name` there."""
+def _put(work: Work, one: Chosen, name: str, after: str = "", *, overwrite: bool = False) -> Request:
+    """The request that moves or copies an entry, which is called `name` there, from where the step before has ended."""
     target = cast(Target, work.target)
     place = Target(target.share, (*target.parts, name)).address
-    return _request(work, one, place)._replace(data={work.what: place, **({"overwrite": True} if overwrite else {})})
+    more: Value = {**({"overwrite": True} if overwrite else {}), **({"next": after} if after else {})}
+    return _request(work, one, f"{place} {after}".rstrip())._replace(data={work.what: place, **more})
 
 
-def _beside(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> None:
+def _beside(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> tuple[str, Value]:
     """Move or copy an entry under its name, or under the first like it that is free."""
     for number in range(2 if work.is_here else 1, _MOST_BESIDE):
         with suppress(Exists):
-            handle(_put(work, one, uploads.numbered(one.name, number)))
-            return
+            name = uploads.numbered(one.name, number)
+            return name, _data(handle(_put(work, one, name)))
     raise Conflict(f"{one.name} and a hundred names like it exist there")
 
 
@@ -161,6 +188,7 @@ def _beside(work: Work, one: Chosen, handle: Callable[[Request], Response]) -> N
 # defines:
 
 _MOST_COUNTED = 10_000  # files and folders, for the question
+_MOST_NAMED = 5  # entries that there was no time for
 _DAY_S = 86_400
 
 
@@ -170,7 +198,7 @@ def _page(work: Work, template: str, title: str, shown: dict[str, Any], status: 
     page = {
         "crumbs": file_pages.crumbs(folder, exchange, title), "back_href": work.back_href, "back": name,
         "form_title": name, "what": work.what, "action": file_pages.action(exchange, folder.address + "/", "several"),
-        "conflicts": (), **shown,
+        "conflicts": (), "going": None, **shown,
     }  # fmt: skip
     body = pages.pages_of(exchange).render(exchange, template, title, page, caller=work.caller)
     return pages.page_answer(status, body)
@@ -261,9 +289,11 @@ def _asked_where(work: Work, at: Target | None, error: str = "") -> Answer:
 
 def _told(work: Work, html: Any, outcomes: Sequence[Outcome]) -> Answer:
     exchange, t = work.exchange, work.t
-    left = [one for one in outcomes if one.error]
-    done = len(outcomes) - len(left)
+    left, going = [one for one in outcomes if one.error], [one for one in outcomes if one.is_left]
+    done = len(outcomes) - len(left) - len(going)
     words = _words(work, done) if done else ""
+    if going:
+        return _told_of_rest(work, going, left, words)
     if not left or (work.what == DELETE and all(isinstance(one.error, NotFound) for one in left)):
         return see_other(html.left_at(exchange, words or t("form.deleted_already")))
     clashes = [one for one in left if isinstance(one.error, Exists)]
@@ -281,6 +311,20 @@ def _told(work: Work, html: Any, outcomes: Sequence[Outcome]) -> Answer:
         else t("several.left_title", n=len(left), of=len(outcomes))
     )
     return _page(work, "several.tpl", title, shown)
+
+
+def _told_of_rest(work: Work, going: Sequence[Outcome], left: Sequence[Outcome], words: str) -> Answer:
+    """The page that goes on with what there was no time for."""
+    boxes = " ".join(one.one._replace(etag="").box if one.next else one.one.box for one in going)
+    to = work.target.address + "/" if work.target else ""
+    shown = {
+        "step": "report", "done": words, "gone": 0, "rows": (), "left": [_why(work, one) for one in left],
+        "going": SimpleNamespace(
+            boxes=boxes, next=going[0].next, to=to, clash=work.clash, names=[one.one.name for one in going[:_MOST_NAMED]],
+            more=len(going) - _MOST_NAMED,
+        ),
+    }  # fmt: skip
+    return _page(work, "several.tpl", work.t(f"files.going_{work.what}"), shown)
 
 
 def _way(exchange: Exchange, target: Target) -> str:
@@ -322,7 +366,7 @@ def _contact(work: Work) -> str:
 # ==== 4. SUBMITTED ===============================================================================================
 # What a page sends: to the folder, with _do in its address.
 # uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
-#       plugin:kept_pages plugin:pages plugin:zip
+# plugin:kept_pages plugin:pages plugin:zip
 # defines: submitted begun
 
 _MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded
@@ -347,7 +391,9 @@ def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str])
         return _named(exchange, caller, folder, what, form, base)
     if what != "several":
         raise BadRequest(f"_do is {what[:100]!r}, which no form of this page sends")
-    work = Work(exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"))
+    work = Work(
+        exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"), next=form.text("next")
+    )
     return _gone_on(work, html, form)
 
 

@@ -43,9 +43,13 @@ together = plugin("file_copies").together
 # ==== 1. TREES ===================================================================================================
 # A folder is walked as its listing shows it, within a bound. What cannot be looked at keeps the folder where it is.
 # uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_names
-# defines: MOST_ENTRIES address_of Place Tree Counted place_in need_lists tree_of empty_folders counted
+# defines: MOST_ENTRIES TooMany address_of Place Tree Counted place_in need_lists tree_of empty_folders counted
 
-MOST_ENTRIES = 10_000  # files and folders that one request moves, copies or deletes
+MOST_ENTRIES = 10_000  # files and folders that are held in memory; how more are dealt with says plugins/big_folders.py
+
+
+class TooMany(TooLarge):
+    """A folder has more than MOST_ENTRIES below it."""
 
 
 def address_of(share: str, parts: Sequence[str]) -> str:
@@ -125,16 +129,13 @@ def need_lists(share: Files) -> None:
 
 
 def tree_of(place: Place) -> Tree:
-    """What is below a folder. Raises TooLarge if that is too much at once, Conflict if some of it cannot be looked at, and
+    """What is below a folder. Raises TooMany if that is too much at once, Conflict if some of it cannot be looked at, and
     Unsupported if the provider has no lists."""
     need_lists(place.share)
     tree = Tree([], [])
     for number, entry in enumerate(_walk(place.blobs, place.path), 2):
         if number > MOST_ENTRIES:
-            raise TooLarge(
-                f"{place.address()} has more than {MOST_ENTRIES:,} files and folders, which is too much for one request: "
-                "take the folders in it one by one"
-            )
+            raise TooMany(f"{place.address()} has more than {MOST_ENTRIES:,} files and folders")
         if isinstance(entry, Unseen):
             raise Conflict(
                 f"{place.address(place.inner(entry.path))} stays as it is, and so does its folder: {entry.problem}"
@@ -176,7 +177,7 @@ def counted(share: Files, path: Sequence[str], caller: Caller, most: int = MOST_
 
 # ==== 2. DELETED =================================================================================================
 # A folder is deleted with all that is in it once it is known that all of it may go.
-# uses: ERRORS VALUES CONTRACTS RESOURCES TREES plugin:kept_files
+# uses: ERRORS VALUES CONTRACTS RESOURCES TREES plugin:big_folders plugin:kept_files
 # defines: TREE without_tree emptied
 
 TREE = "_tree"
@@ -198,7 +199,10 @@ def without_tree(share: Files, request: Request, scope: Scope) -> Plan:
         raise NotFound(f"{request.address} does not exist")
     if request.conditions.if_match:
         raise PreconditionFailed("it is no longer what If-Match names: a folder has no ETag")
-    tree = tree_of(place)
+    try:
+        tree = tree_of(place)
+    except TooMany:
+        return plugin("big_folders").deleted(place, scope)  # type: ignore[no-any-return]
     for path in (*tree.folders, *[blob.path for blob in tree.files]):
         scope.caller.require(Action.DELETE, place.address(place.inner(path)))
     told, keeping = tree.told(), plugin("kept_files").deleting(share, tree.files, scope)

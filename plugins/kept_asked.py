@@ -45,21 +45,22 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import file_moves, file_trees, kept_files
+    from plugins import big_folders, file_moves, file_trees, kept_files
     from plugins.kept_files import Kept
 else:
     file_moves, file_trees, kept_files = (app.plugin(name) for name in ("file_moves", "file_trees", "kept_files"))
+    big_folders = app.plugin("big_folders")
     Kept = kept_files.Kept
 
 # ==== 1. SEEN ====================================================================================================
 # Whoever may both read and delete what is at a path sees what was deleted there; whoever may read a file sees its versions.
-# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:file_trees plugin:kept_files plugin:kept_pages
+# uses: ERRORS VALUES CONTRACTS RESOURCES plugin:big_folders plugin:file_trees plugin:kept_files plugin:kept_pages
 # defines: inner_of address_of read thrown version_of
 
 _TRASH = (
-    Column("id"), Column("name"), Column("path"), Column("size_bytes", type="integer"),
+    Column("id"), Column("name"), Column("path"), Column("type"), Column("size_bytes", type="integer"),
     Column("modified_at", format="date-time"), Column("deleted_at", format="date-time"), Column("deleted_by"),
-    Column("address"),
+    Column("address"), Column("files", type="integer"), Column("folders", type="integer"),
 )  # fmt: skip
 _VERSIONS = (
     Column("id"), Column("size_bytes", type="integer"), Column("modified_at", format="date-time"),
@@ -79,8 +80,11 @@ def address_of(share: Files, one: Kept) -> str:
 
 
 def _is_seen(share: Files, one: Kept, caller: Caller) -> bool:
+    """Whether a caller sees what was deleted; a folder only who sees all that is in it."""
     address = address_of(share, one)
-    return one.is_good and caller.may(Action.READ, address) and caller.may(Action.DELETE, address)
+    if not one.is_good or not caller.may(Action.READ, address) or not caller.may(Action.DELETE, address):
+        return False
+    return not one.folders or all(big_folders.covers_below(caller, may, address) for may in (Action.READ, Action.DELETE))
 
 
 def read(share: Files, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
@@ -121,9 +125,10 @@ def thrown(share: Files, path: str, caller: Caller, after: str = "") -> Iterator
 def _trash_row(share: Files, one: Kept) -> Value:
     inner = inner_of(share, one)
     return {
-        "id": one.id, "name": inner.rpartition("/")[2], "path": inner, "size_bytes": one.size_bytes,
-        "modified_at": rfc3339(one.modified_at), "deleted_at": rfc3339(one.at), "deleted_by": one.by,
-        "address": f"files/{share.name}/{quote(inner)}",
+        "id": one.id, "name": inner.rpartition("/")[2], "path": inner, "type": "folder" if one.folders else "file",
+        "size_bytes": one.size_bytes, "modified_at": None if one.folders else rfc3339(one.modified_at),
+        "deleted_at": rfc3339(one.at), "deleted_by": one.by, "address": f"files/{share.name}/{quote(inner)}",
+        "files": one.files if one.folders else None, "folders": one.folders or None,
     }  # fmt: skip
 
 
@@ -167,8 +172,8 @@ def _version(share: Files, request: Request, path: str, parts: Sequence[str]) ->
 
 # ==== 2. DONE ====================================================================================================
 # A file comes back to its path or to another one of its share, or is ended for good.
-# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:file_kinds plugin:file_moves plugin:file_trees
-#       plugin:kept_files plugin:kept_pages
+# uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:big_folders plugin:file_kinds plugin:file_moves
+# plugin:file_trees plugin:kept_files plugin:kept_pages
 # defines: restored purged all_thrown seen_in_trash ended
 
 _MOST_ENDED = 5000  # files of one request
@@ -198,6 +203,8 @@ def restored(share: Files, request: Request, scope: Scope) -> Plan:
     if one is None or not _is_seen(share, one, scope.caller):
         return _restored_version(share, request, scope, sent)
     parts = _target(share, sent["to"]) if "to" in sent else tuple(inner_of(share, one).split("/"))
+    if one.folders:
+        return big_folders.restored(share, one, parts, scope, overwrite=sent.get("overwrite", False))
     address, path = str(file_trees.address_of(share.name, parts)), share.place(check_path(parts, is_there="to" not in sent))
     present = share.blobs.stat(path)
     overwrite = sent.get("overwrite", False)
@@ -320,11 +327,13 @@ def ended(share: Files, request: Request, scope: Scope) -> Plan:
 def _end(share: Files, ones: list[Kept], *, in_all: bool = False) -> Plan:
     """Ends kept files, and of each that is nowhere else its versions."""
     gone = [one for one in ones if one.key.startswith(f"{kept_files.TRASH}:")]
-    paths = {one.path for one in gone}
+    folders, ones = [one for one in ones if one.folders], [one for one in ones if not one.folders]
+    paths = {one.path for one in gone if not one.folders}
     ones = [*ones, *(old for path in paths if not share.blobs.stat(path) for old in kept_files.versions_of(share, path))]
-    told = {"purged": len(gone) or len(ones), "bytes": sum(one.size_bytes for one in ones)}
+    told = {"purged": len(gone) or len(ones), "bytes": sum(one.size_bytes for one in (*ones, *folders))}
     response = Response(data=told) if in_all or gone else Response()
-    if not ones:
+    steps = [big_folders.ended(share, folders)] if folders else []
+    if not ones and not folders:
         return plan_of(response)
 
     def run() -> None:
@@ -332,4 +341,4 @@ def _end(share: Files, ones: list[Kept], *, in_all: bool = False) -> Plan:
             kept_files.end_of(share, one)
 
     act = Act(run, [(share.blobs, one.kept, -one.size_bytes) for one in ones], told)
-    return Plan(respond=lambda blobs: response, steps=[act], action=Action.DELETE)
+    return Plan(respond=lambda blobs: response, steps=[act, *steps] if ones else steps, action=Action.DELETE)

@@ -42,15 +42,17 @@ names = app.plugin("file_names")
 # A row is there before its bytes are, and is good once they are: whatever ends in between, they lie in one place or in the
 # other, and sweep() finds out in which.
 # uses: VALUES CONTRACTS RESOURCES plugin:file_names
-# defines: TABLE TRASH VERSION Kept state_of place_key kept_row kept_of rows_of versions_of in_trash
+# defines: TABLE TRASH VERSION ENDING Kept state_of place_key kept_row kept_of rows_of versions_of in_trash
 
 TABLE = "_kept"
 TRASH, VERSION = "t", "v"
+ENDING = "e"  # what was deleted for good, and takes longer to be removed than a request may
 
 
 class Kept(NamedTuple):
     """A kept file: `path` is what its path in the provider was, `kept` is what it is, and `at` and `by` say when and by
-    whom it was deleted or overwritten. `is_good` is False until its bytes are there."""
+    whom it was deleted or overwritten. `is_good` is False until its bytes are there. With `folders` it is a folder, which
+    is one of them, with so many `files`."""
 
     key: str
     share: str
@@ -62,6 +64,8 @@ class Kept(NamedTuple):
     at: float
     by: str
     is_good: bool = True
+    files: int = 0
+    folders: int = 0
 
     @property
     def id(self) -> str:
@@ -92,15 +96,15 @@ def place_key(blobs: Blobs, path: str) -> str:
 
 def kept_row(share: Files, kind: str, blob: Blob, by: str, now: float) -> Kept:
     """What is to be kept of a file."""
-    of, id_ = share.name if kind == TRASH else place_key(share.blobs, blob.path), new_id(now)
-    kept = f"{names.KEPT}/{share.name}/{'trash' if kind == TRASH else 'versions'}/{id_}"
+    of, id_ = place_key(share.blobs, blob.path) if kind == VERSION else share.name, new_id(now)
+    kept = f"{names.KEPT}/{share.name}/{'versions' if kind == VERSION else 'trash'}/{id_}"
     facts = (blob.size_bytes, blob.modified_at, blob.etag, now, by, False)
     return Kept(f"{kind}:{of}:{id_}", share.name, blob.path, kept, *facts)
 
 
 def kept_of(row: Record) -> Kept | None:
     """The file of a row; None if that is damaged."""
-    is_whole = not row.damage and {"key", *row.value} == {*Kept._fields}
+    is_whole = not row.damage and {"key", *row.value, "files", "folders"} == {*Kept._fields}
     return Kept(row.key, **row.value) if is_whole else None
 
 
@@ -127,7 +131,7 @@ def in_trash(share: Files, id_: str) -> Kept | None:
 # ==== 2. KEEPING =================================================================================================
 # What is deleted goes to the trash, and what is overwritten to the versions, by acts that stand in the plan of a request.
 # uses: ERRORS VALUES CONTRACTS RESOURCES ROWS
-# defines: Keeping end_of deleting overwriting deleted replaced followed
+# defines: Keeping end_of to_end deleting overwriting deleted replaced followed followed_below
 
 
 class Keeping:
@@ -185,10 +189,20 @@ class Keeping:
 
 
 def end_of(share: Files, one: Kept) -> None:
-    """Ends a kept file for good: its bytes, and then its row."""
+    """Ends a kept file for good: its bytes, and then its row. A folder is left to a job."""
+    if one.folders:
+        to_end(share, one)
+        return
     with suppress(NotFound):
         share.blobs.remove(one.kept)
     state_of(share).commit([one.delete()])
+
+
+def to_end(share: Files, one: Kept) -> Kept:
+    """The row of a folder that is ended: it is not in the trash any more."""
+    row = one._replace(key=f"{ENDING}:{share.name}:{one.id}")
+    state_of(share).commit([row.insert(), one.delete()])
+    return row
 
 
 def deleting(share: Files, blobs: Sequence[Blob], scope: Scope) -> Keeping | None:
@@ -198,7 +212,11 @@ def deleting(share: Files, blobs: Sequence[Blob], scope: Scope) -> Keeping | Non
 
 def overwriting(share: Files, blobs: Sequence[Blob], scope: Scope) -> Keeping | None:
     """How files of a share are replaced; None if no versions are kept."""
-    return Keeping(share, VERSION, blobs, scope.caller, scope.now) if share.config.versions and blobs else None
+    if not share.config.versions or not blobs:
+        return None
+    keeping = Keeping(share, VERSION, blobs, scope.caller, scope.now)
+    keeping.places += [place for blob in blobs for place in _that_go(share, blob.path)]
+    return keeping
 
 
 def deleted(share: Files, blob: Blob, etag: str | None, scope: Scope) -> list[BlobStep]:
@@ -211,16 +229,32 @@ def deleted(share: Files, blob: Blob, etag: str | None, scope: Scope) -> list[Bl
 def replaced(share: Files, blob: Blob, publish: Publish, scope: Scope) -> list[BlobStep]:
     """The step that replaces a file, between those that keep what it was."""
     keeping, path = Keeping(share, VERSION, [blob], scope.caller, scope.now), publish.path
-    old = versions_of(share, path)[share.config.versions - 1 :]
-    finish = Act(partial(keeping.finish, path), [(share.blobs, one.kept, -one.size_bytes) for one in old])
+    finish = Act(partial(keeping.finish, path), _that_go(share, path))
     return [Act(partial(keeping.copy, path), keeping.places), publish, finish]
+
+
+def _that_go(share: Files, path: str) -> list[tuple[Blobs, str, int]]:
+    """The versions that one more of a file is too many for, as places of an Act."""
+    old = versions_of(share, path)[share.config.versions - 1 :]
+    return [(share.blobs, one.kept, -one.size_bytes) for one in old]
 
 
 def followed(share: Files, path: str, target: str) -> None:
     """Lets the versions of a file that has another path in its share go with it."""
     if not share.config.versions:
         return
-    key = place_key(share.blobs, target)
     for one in versions_of(share, path):
-        there = one._replace(key=f"{VERSION}:{key}:{one.id}", path=target)
-        state_of(share).commit([there.insert(), one.delete()])
+        _follow(share, one, target)
+
+
+def followed_below(share: Files, path: str, target: str) -> None:
+    """The same for all files below a folder."""
+    if share.config.versions:
+        for one in rows_of(state_of(share), VERSION):
+            if one.is_good and one.share == share.name and one.path.startswith(f"{path}/"):
+                _follow(share, one, target + one.path[len(path) :])
+
+
+def _follow(share: Files, one: Kept, target: str) -> None:
+    there = one._replace(key=f"{VERSION}:{place_key(share.blobs, target)}:{one.id}", path=target)
+    state_of(share).commit([there.insert(), one.delete()])

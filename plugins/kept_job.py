@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import groupby
@@ -59,16 +60,19 @@ def _rows(site: Any) -> Iterator[Kept]:
 def _over(site: Any, shares: dict[str, Files], now: float) -> Iterator[tuple[Files, list[Kept]]]:
     """What is to be ended, a few of one share at a time."""
     thrown: set[str] = set()  # paths of what stays in a trash, with its versions
+    folders: list[tuple[str, str]] = []  # names of providers, and paths there, of folders that stay in one
     for prefix, rows in groupby(_rows(site), lambda one: one.key.rpartition(":")[0]):
         kind, share = prefix[:1], None
         ones = [one for one in rows if (share := shares.get(one.share)) and _is_good(site, share, one, now)]
-        if share is None or not ones:
+        if share is None or not ones or kind == kept_files.ENDING:
             continue
         if kind == kept_files.TRASH:
             over = [one for one in ones if share.config.trash_s and one.at < now - share.config.trash_s]
             thrown |= {_place(share, one) for one in ones} - {_place(share, one) for one in over}
+            folders += [(share.blobs.name, f"{one.path}/") for one in ones if one.folders and one not in over]
         else:
-            over = _old_versions(share, ones, thrown)
+            is_thrown = any(share.blobs.name == name and ones[0].path.startswith(path) for name, path in folders)
+            over = _old_versions(share, ones, is_thrown=is_thrown or _place(share, ones[0]) in thrown)
         for start in range(0, len(over), _AT_ONCE):
             yield share, over[start : start + _AT_ONCE]
 
@@ -77,10 +81,10 @@ def _place(share: Files, one: Kept) -> str:
     return kept_files.place_key(share.blobs, one.path)
 
 
-def _old_versions(share: Files, ones: list[Kept], thrown: set[str]) -> list[Kept]:
+def _old_versions(share: Files, ones: list[Kept], *, is_thrown: bool) -> list[Kept]:
     """Versions of one file that are too many, or all if it is neither there nor in the trash."""
     newest_first = sorted(ones, key=lambda one: one.key, reverse=True)
-    if _place(share, ones[0]) not in thrown and share.blobs.stat(ones[0].path) is None:
+    if not is_thrown and share.blobs.stat(ones[0].path) is None:
         return newest_first
     return newest_first[share.config.versions :] if share.config.versions else []
 
@@ -93,7 +97,9 @@ def _is_good(site: Any, share: Files, one: Kept, now: float) -> bool:
         return False
     with suppress(AppError), quota.held(site, [Act(lambda: None, [(share.blobs, one.kept, 0)])]):
         there, present = share.blobs.stat(one.kept), share.blobs.stat(one.path)
-        if there and present and present.etag == one.etag:  # it was not replaced, or was copied only, not yet removed
+        if one.folders and one.key[:1] == kept_files.TRASH:
+            site.state.commit([one.update(is_good=True) if share.is_folder(one.kept) else one.delete()])
+        elif there and present and present.etag == one.etag:  # it was not replaced, or was copied only, not yet removed
             kept_files.end_of(share, one)
         elif there:
             site.state.commit([one.update(is_good=True)])
@@ -104,6 +110,53 @@ def _is_good(site: Any, share: Files, one: Kept, now: float) -> bool:
 
 def _end(site: Any, share: Files, ones: Iterable[Kept]) -> None:
     ones = list(ones)
+    for one in [one for one in ones if one.folders]:
+        kept_files.end_of(share, one)
+    ones = [one for one in ones if not one.folders]
     with quota.held(site, [Act(lambda: None, [(share.blobs, one.kept, -one.size_bytes) for one in ones])]):
         for one in ones:
             kept_files.end_of(share, one)
+
+
+# ==== 2. ENDING ==================================================================================================
+# Folders that were deleted for good are out of sight at once; what no request had time to remove goes here.
+# uses: ERRORS CONTRACTS RESOURCES JOB plugin:big_folders plugin:kept_files plugin:quota
+# defines: Job:ending Ending
+
+_ROUND_S = 20.0  # for which what is removed is counted at once
+
+
+class Ending(app.Job):
+    """Removes what is in folders that were deleted for good."""
+
+    kind = "ending"
+    every_s = 30
+    scope = "site"
+
+    def run(self, site: Any, stop: threading.Event) -> None:
+        failures: list[AppError] = []
+        for one in list(kept_files.rows_of(site.state, kept_files.ENDING)) if site.state is not None else ():
+            share = site.resources.get(f"files/{one.share}")
+            try:
+                if isinstance(share, Files):
+                    _go_on(site, share, one, stop)
+            except AppError as error:  # another one may do
+                failures.append(error)
+        if failures:
+            raise failures[0]
+
+
+def _go_on(site: Any, share: Files, one: Kept, stop: threading.Event) -> None:
+    if share.is_folder(one.kept):
+        while not stop.is_set() and not _end_more(site, share, one):
+            pass
+    elif abs(site.clock() - one.at) > _SETTLED_S:  # no request is about to put something there
+        site.state.commit([one.delete()])
+
+
+def _end_more(site: Any, share: Files, one: Kept) -> bool:
+    """Removes what there is time for. True if that is all."""
+    tally = quota.Tally(site)
+    tally.want(share.blobs, f"{one.kept}/", 0)
+    with quota.held(site, [Act(lambda: None, [], {}, tally)]):
+        return bool(app.plugin("big_folders").end(share, one, tally, time.monotonic() + _ROUND_S))

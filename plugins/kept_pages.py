@@ -44,7 +44,8 @@ else:
 
 # ==== 1. SEEN ====================================================================================================
 # What was deleted below a folder, and the versions of a file, each with what whoever looks may do with it.
-# uses: VALUES RUNNERS RESOURCES plugin:file_pages plugin:kept_asked plugin:kept_files plugin:pages plugin:quota
+# uses: VALUES RUNNERS RESOURCES plugin:big_folders plugin:file_pages plugin:kept_asked plugin:kept_files plugin:pages
+# plugin:quota
 # defines: trash_link versions_link room_line trash versions
 
 _DAY_S = 86_400
@@ -125,14 +126,38 @@ def _name_of(exchange: Exchange, folder: One) -> str:
     return folder.parts[-1] if folder.parts else file_pages.title_of(exchange, folder.share)
 
 
+def _kind(one: Kept) -> str:
+    return str(file_pages.kind_of(one.path.rpartition("/")[2], is_folder=bool(one.folders)))
+
+
+def _size(exchange: Exchange, one: Kept) -> str:
+    """How large a file was, or how much is in a folder, in words."""
+    return _amount(exchange, [one]) if one.folders else str(exchange.locale.write_size(one.size_bytes))
+
+
+def _amount(exchange: Exchange, ones: Sequence[Kept]) -> str:
+    """How much they are together, in words."""
+    counted = SimpleNamespace(
+        folders=sum(one.folders for one in ones), files=sum(one.files if one.folders else 1 for one in ones),
+        size_bytes=sum(one.size_bytes for one in ones), more=False,
+    )  # fmt: skip
+    return str(file_pages.amount(exchange, counted))
+
+
+def _may_restore(share: Files, one: Kept, caller: Caller) -> bool:
+    address = kept_asked.address_of(share, one)
+    is_covered = not one.folders or app.plugin("big_folders").covers_below(caller, Action.CREATE, address)
+    return is_covered and caller.may(Action.CREATE, address)
+
+
 def _thrown_row(exchange: Exchange, share: Files, one: Kept, caller: Caller) -> SimpleNamespace:
     locale, inner = exchange.locale, kept_asked.inner_of(share, one)
     where, _, name = inner.rpartition("/")
     until = locale.write_date_time(rfc3339(one.at + share.config.trash_s)) if share.config.trash_s else ""
     return SimpleNamespace(
-        id=one.id, name=name, kind=file_pages.kind_of(name), where=" / ".join(where.split("/")) if where else "",
-        size=locale.write_size(one.size_bytes), at=locale.write_date_time(rfc3339(one.at)), at_iso=rfc3339(one.at),
-        by=one.by, until=until, may_restore=caller.may(Action.CREATE, kept_asked.address_of(share, one)),
+        id=one.id, name=name, kind=_kind(one), where=" / ".join(where.split("/")) if where else "",
+        size=_size(exchange, one), at=locale.write_date_time(rfc3339(one.at)), at_iso=rfc3339(one.at),
+        by=one.by, until=until, may_restore=_may_restore(share, one, caller),
     )  # fmt: skip
 
 
@@ -172,7 +197,7 @@ def versions(
 # What the forms of both pages send: to the folder or the file, with _do in its address. Each kept file is a request of
 # its own.
 # uses: ERRORS VALUES RUNNERS SEEN plugin:file_pages plugin:html_forms plugin:kept_asked plugin:kept_files
-#       plugin:pages plugin:uploads
+# plugin:pages plugin:uploads
 # defines: submitted
 
 _MOST_BYTES = 1 << 20  # of a form
@@ -255,8 +280,8 @@ def _still_there(work: _Work, ids: Sequence[str]) -> Sequence[Kept]:
 
 
 def _row(work: _Work, one: Kept) -> SimpleNamespace:
-    name, size = kept_asked.inner_of(work.place.share, one), work.exchange.locale.write_size(one.size_bytes)
-    return SimpleNamespace(value=one.id, called=name, size=size, kind=file_pages.kind_of(name), is_folder=False)
+    name, size = kept_asked.inner_of(work.place.share, one), _size(work.exchange, one)
+    return SimpleNamespace(value=one.id, called=name, size=size, kind=_kind(one), is_folder=bool(one.folders))
 
 
 def _asked(work: _Work, title: str, do: str, status: int = 200, **shown: Any) -> Answer:
@@ -349,7 +374,7 @@ def _taken(work: _Work, ones: Sequence[Kept], *, error: str = "", **shown: Any) 
     title = work.t("trash.taken_title", n=len(ones))
     name = kept_asked.inner_of(share, ones[0]).rpartition("/")[2] if single else ""
     name = (work.form.text("name") or uploads.numbered(name, 2)) if single else ""
-    may_replace = all(work.caller.may(Action.UPDATE, kept_asked.address_of(share, one)) for one in ones)
+    may_replace = all(not one.folders and work.caller.may(Action.UPDATE, kept_asked.address_of(share, one)) for one in ones)
     return _asked(
         work, title, "restore", status=422 if error else 200, taken=True, rows=[_row(work, one) for one in ones],
         error=error, may_replace=may_replace, name=name, words=work.t("trash.taken"), **shown,
@@ -359,14 +384,9 @@ def _taken(work: _Work, ones: Sequence[Kept], *, error: str = "", **shown: Any) 
 # ---- for good
 
 
-def _amount(work: _Work, ones: Sequence[Kept]) -> str:
-    counted = SimpleNamespace(folders=0, files=len(ones), size_bytes=sum(one.size_bytes for one in ones), more=False)
-    return file_pages.amount(work.exchange, counted)
-
-
 def _purged(work: _Work, ones: Sequence[Kept]) -> Answer:
     if not work.form.text("sure"):
-        words = work.t("trash.goes", what=_amount(work, ones))
+        words = work.t("trash.goes", what=_amount(work.exchange, ones))
         title = work.t("trash.purge_title", n=len(ones))
         return _asked(work, title, "purge", rows=[_row(work, one) for one in ones], words=words)
     done = 0
@@ -386,7 +406,7 @@ def _emptied(work: _Work) -> Answer:
     if not ones:
         return work.back(work.t("trash.none"))
     where = _name_of(work.exchange, work.place)
-    words = work.t("trash.empties", what=_amount(work, ones), folder=where)
+    words = work.t("trash.empties", what=_amount(work.exchange, ones), folder=where)
     return _asked(work, work.t("trash.empty_title"), "empty", words=words, submit=work.t("trash.empty_now"))
 
 

@@ -92,7 +92,9 @@ SHARED: Value = {
         ("file",),
     ),
     **{
-        name: _object({verb: _ADDRESS, "overwrite": {"type": "boolean"}}, (verb,), additionalProperties=False)
+        name: _object(
+            {verb: _ADDRESS, "overwrite": {"type": "boolean"}, "next": _TEXT}, (verb,), additionalProperties=False,
+        )
         for name, verb in (("MoveWish", "move"), ("CopyWish", "copy"))
     },
     "FolderWish": _object({"folder": _TEXT | {"maxLength": 255}}, ("folder",), additionalProperties=False),
@@ -100,10 +102,17 @@ SHARED: Value = {
     "Placed": _object(
         {
             **_ENTRY, "files": _COUNT, "folders": _COUNT, "bytes": _COUNT,
+            "next": _TEXT | {"description": "there is more: send the same with this"},
         },
         _ENTRY, description="the entry at its new place; of a folder also how much went along",
     ),
-    "FolderGone": _object({"files": _COUNT, "folders": _COUNT, "bytes": _COUNT}, ("files", "folders", "bytes")),
+    "FolderGone": _object(
+        {
+            "files": _COUNT, "folders": _COUNT, "bytes": _COUNT, "trash": _TEXT | {"description": "its id in the trash"},
+            "more": {"type": "boolean", "description": "there is more: send the same again"},
+        },
+        ("files", "folders", "bytes"),
+    ),
     "LinkWish": _object(
         {"link": _object(
             {

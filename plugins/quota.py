@@ -121,9 +121,10 @@ def refusal(share: Files, row: Usage, wanted: int | None = None) -> NoRoom:
 
 
 # ==== 2. PLACES ==================================================================================================
-# The paths that the steps of a request touch, and the shares in which each counts.
+# The paths that the steps of a request touch, and the shares in which each counts. Of folders with very many files only
+# the folders are such places: the files are counted one by one in a Tally, while the step is done.
 # uses: CONTRACTS RESOURCES USAGE plugin:file_names
-# defines: Place holds places_of
+# defines: Place holds places_of Tally
 
 _MOST_PLACES = 40  # with a row each; one request that touches more has a single row, and the shares are counted again
 
@@ -170,6 +171,43 @@ def _touched_by(steps: Sequence[BlobStep]) -> Iterator[tuple[Blobs, str, int | N
             yield step.blobs, step.path, step.staged.size_bytes, step.staged.size_bytes
         else:
             yield step.blobs, step.path, 0, 0
+
+
+class Tally:
+    """What a step that touches very many files adds to each share with a quota: `wanted` is known before it, and `done`
+    grows while it is done. So it is right too if that ends in the middle with an error."""
+
+    def __init__(self, site: Any) -> None:
+        self._counted = [one for one in site.resources.values() if isinstance(one, Files) and one.config.quota_bytes]
+        self.shares: dict[str, Files] = {}
+        self.wanted: dict[str, int] = {}
+        self.done: dict[str, int] = {}
+        self.is_exact = True
+
+    def want(self, blobs: Blobs, path: str, more: int) -> None:
+        """A file at the path will have so many bytes more."""
+        for share in self._counted:
+            if holds(share, blobs, path):
+                self.shares[share.name] = share
+                self.wanted[share.name] = self.wanted.get(share.name, 0) + more
+
+    def add(self, blobs: Blobs, path: str, more: int) -> None:
+        """A file at the path has so many bytes more."""
+        for share in self._counted:
+            if holds(share, blobs, path):
+                self.done[share.name] = self.done.get(share.name, 0) + more
+
+    def add_all(self) -> None:
+        """What was wanted was done in one step; what others did meanwhile is not known where that makes a difference."""
+        self.done, self.is_exact = dict(self.wanted), not any(self.wanted.values())
+
+    def check_room(self) -> None:
+        """Raises NoRoom if a share has too little for all of it, which may take several steps."""
+        for name, more in self.wanted.items():
+            share = self.shares[name]
+            left = room(share)
+            if left is not None and more > left:
+                raise refusal(share, usage(share), more)
 
 
 # ==== 3. HOLD ====================================================================================================
@@ -235,11 +273,13 @@ def owner_of(site: Any) -> Owner:
 class Hold:
     """What one request holds."""
 
-    def __init__(self, site: Any, places: Sequence[Place]) -> None:
-        self.site, self.state, self.places = site, site.state, places
-        self.shares = list({id(one): one for place in places for one in place.shares}.values())
+    def __init__(self, site: Any, places: Sequence[Place], tallies: Sequence[Tally] = ()) -> None:
+        self.site, self.state, self.places, self.tallies = site, site.state, places, tallies
+        shares = [*(one for place in places for one in place.shares), *(s for one in tallies for s in one.shares.values())]
+        self.shares = list({id(one): one for one in shares}.values())
         self.id, self.owner = new_id(site.clock()), owner_of(site)
-        self.is_wide = len(places) > _MOST_PLACES
+        self.is_wide = len(places) > _MOST_PLACES or bool(tallies)
+        self.is_exact = len(places) <= _MOST_PLACES  # if it is wide
         self.rows: dict[str, int] = {}  # versions of the rows that are held, by key
         self.reserved: dict[str, int] = {}
         self.before: dict[str, int] = {}
@@ -268,6 +308,7 @@ class Hold:
         self.before = {} if self.is_wide else {path_key(p.blobs, p.path): _size(p.blobs, p.path) for p in self.places}
         for share in self.shares:
             more = sum(self._more(place) for place in self.places if share in place.shares)
+            more += sum(one.wanted.get(share.name, 0) for one in self.tallies)
             wanted, row = max(more, 0), rows[share.name]
             left = share.config.quota_bytes - (row.used_bytes or 0) - row.reserved_bytes
             if wanted and wanted > left:
@@ -309,7 +350,7 @@ class Hold:
                     return
                 _pause()
         except AppError as error:
-            LOG.error("what a request did to %s is counted later: %s", self.places[0].path, error.with_hint)
+            LOG.error("what a request did is counted later: %s", error.with_hint)
 
     def _afters(self, *, is_done: bool) -> Iterator[tuple[str, int]]:
         for place in self.places:
@@ -323,9 +364,7 @@ class Hold:
             row = usage(share)
             row = row._replace(reserved_bytes=max(row.reserved_bytes - self.reserved[share.name], 0))
             if self.is_wide:
-                more = sum(place.more for place in self.places if share in place.shares) if is_done else 0
-                used = None if row.used_bytes is None else row.used_bytes + more
-                row = row._replace(used_bytes=used, is_off=True, count=None)
+                row = self._widely(share, row, is_done=is_done)
             for place in () if self.is_wide else self.places:
                 key = path_key(place.blobs, place.path)
                 if share in place.shares and key in self.rows:
@@ -339,10 +378,20 @@ class Hold:
             if isinstance(write, Delete):  # it took so long that somebody else counted it
                 self.rows.pop(write.key, None)
                 self.reserved = dict.fromkeys(self.reserved, 0)
-                self.is_wide = True  # so it is counted again
+                self.is_wide, self.is_exact, self.tallies = True, False, ()  # so it is counted again
                 self.places = [place._replace(more=0) for place in self.places]
             return False
         return True
+
+    def _widely(self, share: Files, row: Usage, *, is_done: bool) -> Usage:
+        """With all that was done; what is not known file by file is counted again."""
+        more = sum(place.more for place in self.places if share in place.shares)
+        is_exact = (
+            self.is_exact and row.count is None and (is_done or not more) and all(one.is_exact for one in self.tallies)
+        )
+        added = (more if is_done else 0) + sum(one.done.get(share.name, 0) for one in self.tallies)
+        used = None if row.used_bytes is None else row.used_bytes + added
+        return row._replace(used_bytes=used, is_off=row.is_off or not is_exact, count=None)
 
 
 def _pause() -> None:
@@ -460,16 +509,17 @@ def _counted(share: Files, chunks: Iterable[bytes], path: str, left: int) -> Ite
 def held(site: Any, steps: Sequence[BlobStep]) -> AbstractContextManager[None]:
     """What is to be put around steps; they are counted when it is left."""
     guarded = [one for one in site.resources.values() if isinstance(one, Files) and one.is_guarded]
-    return _held(site, places_of(steps, guarded)) if guarded else nullcontext()
+    tallies = [step.tally for step in steps if isinstance(step, Act) and step.tally]
+    return _held(site, places_of(steps, guarded), tallies) if guarded else nullcontext()
 
 
 @contextmanager
-def _held(site: Any, places: Sequence[Place]) -> Iterator[None]:
-    if not places:
+def _held(site: Any, places: Sequence[Place], tallies: Sequence[Tally]) -> Iterator[None]:
+    if not places and not any(one.shares for one in tallies):
         yield
         return
     site.health.ensure_open(site.state)
-    hold = Hold(site, places)
+    hold = Hold(site, places, tallies)
     hold.take()
     is_done = False
     try:

@@ -171,7 +171,7 @@ def _page(exchange: Exchange, form: Form, scope: Scope, title: str, shown: Mappi
     trail = [(form.title, leads), *([(listing, form.records_at)] if leads != form.records_at else []), (title, "")]
     page = {
         "crumbs": pages.crumbs_of(exchange, trail), "back_href": _list_href(exchange, form), "back": listing,
-        "form_title": form.title, "conflicts": (), **shown,
+        "form_title": form.title, "conflicts": (), "going": None, **shown,
     }  # fmt: skip
     body = pages.pages_of(exchange).render(exchange, "several.tpl", title, page, caller=scope.caller)
     return pages.page_answer(status, body)

@@ -264,7 +264,7 @@ class Unmet(AppError):
 # ==== 2. PROPERTIES ==============================================================================================
 # What is known of files and folders, and what clients noted at them.
 # uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:file_times plugin:locks
-#       plugin:media_types plugin:quota
+# plugin:media_types plugin:quota
 # defines: LIVE ON_REQUEST activelock Finder propfind proppatch require
 
 _LOCKS = "".join(
@@ -550,7 +550,8 @@ def require(call: Call, action: Action, place: Place) -> None:
 
 # ==== 3. FILES ===================================================================================================
 # Files and folders, written as at every other door.
-# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:dav_properties plugin:file_moves plugin:file_times plugin:locks
+# uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:big_folders plugin:dav_properties plugin:file_moves
+# plugin:file_times plugin:locks
 # defines: get put delete mkcol carry
 
 
@@ -621,7 +622,8 @@ def delete(call: Call) -> Answer:
         raise _no_file(call, call.place)
     if node and node.is_folder:
         call.depth("infinity", ("infinity",))
-        call.ask(Action.DELETE, call.place, params={"_tree": "1"})
+        with plugin("big_folders").unlimited():
+            call.ask(Action.DELETE, call.place, params={"_tree": "1"})
     else:
         call.ask(Action.DELETE, call.place, conditions=call.exchange.conditions())
     return Answer(204, [])
@@ -667,10 +669,11 @@ def carry(call: Call) -> Answer:
         require(call, Action.CREATE, target)
     if node.is_folder and depth == "0":
         if present:
-            call.ask(Action.DELETE, target, params={"_tree": "1"})
+            with plugin("big_folders").unlimited():
+                call.ask(Action.DELETE, target, params={"_tree": "1"})
         _copied_alone(call, target)
     else:
-        with plugin("file_moves").clearing() if is_cleared else nullcontext():
+        with plugin("big_folders").unlimited(), plugin("file_moves").clearing() if is_cleared else nullcontext():
             data = {verb: call.address(target), "overwrite": present is not None}
             named = app.Conditions() if node.is_folder else call.exchange.conditions()
             call.ask(Action.CREATE, node.place, data=data, conditions=named)
@@ -697,7 +700,7 @@ def _copied_alone(call: Call, target: Place) -> None:
 # ==== 4. LOCKING =================================================================================================
 # Locks are taken, renewed and ended here, and hold everywhere (plugins/locks.py).
 # uses: ERRORS VALUES RUNNERS CALLS PROPERTIES FILES plugin:dav_conditions plugin:dav_xml plugin:file_times
-#       plugin:locks
+# plugin:locks
 # defines: take_lock end_lock
 
 _SHORTEST_S, _USUAL_S, _LONGEST_S = 1, 3600, 86_400
@@ -815,7 +818,7 @@ def end_lock(call: Call) -> Answer:
 # ==== 5. DOOR ====================================================================================================
 # The one place where Basic is offered. A cookie opens what is read and nothing that is written.
 # uses: ERRORS RUNNERS ASSEMBLY CALLS PROPERTIES FILES LOCKING plugin:dav_conditions plugin:dav_xml plugin:locks
-#       plugin:refusals plugin:throttle
+# plugin:refusals plugin:throttle
 # defines: Route:webdav METHODS WebDav
 
 METHODS: Mapping[str, Callable[[Call], Answer]] = {

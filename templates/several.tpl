@@ -5,6 +5,9 @@
 %   if page.done:
 <p class="notice good" role="status">{{page.done}}</p>
 %   end
+%   if page.going:
+%     include('_going.tpl')
+%   end
 %   if page.conflicts:
 %     include('_clashes.tpl')
 %   end

@@ -899,3 +899,21 @@ def test_a_file_to_be_read_is_resolved_once(file: Any, tmp_path: Path, monkeypat
     for path, error in (("out/x", app.BadRequest), ("loop", app.NotFound), ("a/b", app.NotFound), ("a/b/c/d", app.NotFound)):
         with pytest.raises(error):
             file.read(path)
+
+
+def test_a_walk_looks_at_no_more_than_it_is_asked_for(file: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So a search ends in its time, however many files a folder has."""
+    for name in ("a", "b", "b-", "c", "\x01", "d/e/f", "g"):
+        place = file._root / "many" / name
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_bytes(b"x")
+    os.symlink("nowhere", file._root / "many/link")
+    looks, look = list[str](), file._look
+    monkeypatch.setattr(file, "_look", lambda path: looks.append(path) or look(path))
+    entries = file.scan("many")
+    assert next(entries).path == "many/a"
+    assert looks == ["many/a"]
+    assert [one.path for one in entries] == ["many/b", "many/b-", "many/c", "many/d/e/f", "many/g", "many/\ufffd"]
+    looks.clear()
+    assert [one.path for one in file.scan("many", after="many/d/e")] == ["many/d/e/f", "many/g", "many/\ufffd"]
+    assert not {"many/a", "many/b", "many/c"} & {*looks}

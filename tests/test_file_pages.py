@@ -485,3 +485,38 @@ def test_what_cannot_be_read_is_shown_and_offers_nothing(ann: Person, share: str
     assert "lost\ufffd" in names_of(page)
     assert steps_of(page, "lost\ufffd") == []
     assert "cannot be read" in page.text
+
+
+# ---- what takes several steps
+
+
+def without_renames(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No provider renames a folder in one step."""
+    for kind in {base for one in site.app.providers.values() for base in type(one).__mro__}:
+        if "move_folder" in vars(kind):
+            monkeypatch.delattr(kind, "move_folder")
+
+
+def test_a_large_folder_is_gone_on_with_by_a_button(ann: Person, share: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    big, steps = app.plugin("big_folders"), app.plugin("file_steps")
+    monkeypatch.setattr(app.plugin("file_trees"), "MOST_ENTRIES", 2)
+    monkeypatch.setattr(big, "STEP_S", 0.0)
+    monkeypatch.setattr(steps, "_MOST_S", 0.0)
+    without_renames(ann.site, monkeypatch)
+    reply = ann.press(Form(ann.tick(f"{share}/", ["sub", "a.txt"], "copy"), "target"), ("to", f"{share[1:]}/"))
+    pages = 0
+    while reply.status == 200:
+        assert "Not everything is copied yet" in reply.text
+        reply, pages = ann.press(Form(reply, "going")), pages + 1
+        assert pages < 20
+    assert pages > 2
+    assert ann.stored(f"{share}/sub (2)/") == ann.stored(f"{share}/sub/")
+    assert ann.stored(f"{share}/sub (2)/deep/") == {"y.txt": 2}
+    assert "a (2).txt" in ann.stored(f"{share}/")
+    reply, pages = ann.press(Form(ann.tick(f"{share}/", ["sub"], "delete"), "several-asked"), ("sure", "1")), 0
+    while reply.status == 200:
+        assert "Not everything is deleted yet" in reply.text
+        reply, pages = ann.press(Form(reply, "going")), pages + 1
+        assert pages < 20
+    assert pages > 0
+    assert "sub" not in ann.stored(f"{share}/")

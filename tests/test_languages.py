@@ -41,7 +41,7 @@ PUT_TOGETHER = (
     "index.", "language.name", "link.", "links.expires_", "links.may_", "me.expires_", "new_token.", "own.",
     "picker.", "providers.",
     "record.", "rights.", "files.copy", "files.copied", "files.delete", "files.kinds.", "files.move", "files.rename",
-    "said.", "tokens.state_", "units.", "chart.kinds.",
+    "files.going_", "said.", "tokens.state_", "units.", "chart.kinds.",
 )  # fmt: skip
 
 

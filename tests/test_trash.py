@@ -320,6 +320,21 @@ def test_a_copy_or_move_onto_a_file_keeps_what_it_was(site: Site) -> None:
     is_counted(site)
 
 
+def test_versions_that_are_too_many_are_given_back_to_the_quota_whatever_replaces_the_file(site: Site) -> None:
+    for number in range(6):
+        site.put("files/docs/a", body=b"x" * (100 + number))
+        site.create("files/docs/a", {"copy": "files/docs/b", "overwrite": True})
+        is_counted(site)
+        site.put("files/docs/c/b", body=b"y" * (50 + number))
+        site.create("files/docs/c/b", {"move": "files/docs/b", "overwrite": True})
+        is_counted(site)
+        site.delete("files/docs/a")
+        site.put("files/docs/a", body=b"z")
+        site.create("files/docs/", {"restore": trash(site)[0]["id"], "overwrite": True})
+        is_counted(site)
+    assert len(versions(site, "files/docs/b")) == len(versions(site, "files/docs/a")) == 3
+
+
 def test_the_job_empties_the_trash_in_its_time(site: Site, clock: Time) -> None:
     site.put("files/docs/a", body=b"1")
     site.put("files/docs/a", body=b"22")

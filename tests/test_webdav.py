@@ -16,6 +16,7 @@ from xml.etree import ElementTree
 import backends
 import pytest
 from http_client import JSON, MULTIPART, Reply, Server, Site, drip, multipart, serving
+from test_file_pages import without_renames
 
 import app
 
@@ -942,3 +943,20 @@ def test_behind_a_proxy_a_destination_may_name_the_site_as_its_clients_do(tmp_pa
     other = site.ask("MOVE", "/dav/docs/b", b"", own | {"Destination": "http://files.example.org:8080/dav/docs/c"})
     assert other.status == 502
     site.close()
+
+
+def test_a_large_folder_is_carried_and_deleted_by_one_request(drive: Drive, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(app.plugin("file_trees"), "MOST_ENTRIES", 2)
+    monkeypatch.setattr(app.plugin("big_folders"), "STEP_S", 0.0)
+    without_renames(drive.site, monkeypatch)
+    for folder in ("x", "x/y"):
+        assert drive.ask("MKCOL", folder).status == 201
+        for number in range(3):
+            assert drive.put(f"{folder}/{number}").status == 201
+    assert drive.ask("COPY", "x", Destination=f"/dav/{drive.share}/z").status == 201
+    assert drive.ask("COPY", "x", Destination=f"/dav/{drive.share}/z").status == 204
+    assert drive.ask("MOVE", "z", Destination=f"/dav/{drive.share}/w").status == 201
+    assert len(drive.found("w/", depth="infinity")) == 8
+    assert drive.ask("PROPFIND", "z", Depth="0").status == 404
+    assert drive.ask("DELETE", "w").status == 204
+    assert drive.ask("PROPFIND", "w", Depth="0").status == 404
