@@ -268,5 +268,6 @@ def client(service: str, at: str, **settings: Any) -> Any:
     import boto3
     from botocore.config import Config
 
+    share_descriptions()
     config = Config(**{"retries": {"total_max_attempts": 1}, "connect_timeout": 5, "read_timeout": 25, **settings})
     return boto3.session.Session("test", "test", region_name="us-east-1").client(service, endpoint_url=at, config=config)

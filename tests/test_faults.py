@@ -66,8 +66,12 @@ def lab(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path) -> Itera
 # ---- power cuts ----
 
 
-def digest_of(what: Any) -> str:
-    return hashlib.sha256(repr(what).encode()).hexdigest()
+def digest_of(picture: tools.Picture) -> str:
+    found = hashlib.sha256()
+    for path, content in sorted(picture.items()):
+        found.update(f"{len(path)} {path} {None if content is None else len(content)} ".encode())
+        found.update(content or b"")
+    return found.hexdigest()
 
 
 class Acknowledged(NamedTuple):
@@ -105,13 +109,12 @@ class Recording:
         ignores: Callable[[str], bool] = lambda path: False,
     ) -> Iterator[tuple[int, str, tools.Picture]]:
         """(how much was acknowledged, how it was taken, picture) at each event that is wanted; of equal ones the first."""
-        seen = set[str]()
+        seen = set[tuple[int, str]]()
         for place, (number, event, disk) in enumerate(self.played(ignores)):
             for how in hows if number and is_wanted(event) else ():
                 picture = disk.picture(how, place)
-                digest = digest_of((number, sorted(picture.items())))
-                if digest not in seen:
-                    seen.add(digest)
+                if (what := (number, digest_of(picture))) not in seen:
+                    seen.add(what)
                     yield number, f"{how} at {place}", picture
 
     def last(self) -> Disk:
@@ -210,7 +213,7 @@ class Session(Recording):
     def _found(self, disk: Path, site: script.Site) -> State:
         found = script.observed(site, self.tokens)
         for archive in (disk / "site" / "data" / "backups").glob("*.zip"):
-            self._once(archive.read_bytes(), lambda archive=archive: backup.verify(archive))
+            self._once({"": archive.read_bytes()}, lambda archive=archive: backup.verify(archive))
             found["backup"] = True
         if (disk / "restored").exists():
             self._once(tools.tree_of(disk / "restored"), lambda: self._check_restored(disk / "restored"))
@@ -221,7 +224,7 @@ class Session(Recording):
         with closing(script.opened(folder)) as restored:
             assert script.observed(restored, self.tokens) == self.archived
 
-    def _once(self, what: Any, check: Callable[[], Any]) -> None:
+    def _once(self, what: tools.Picture, check: Callable[[], Any]) -> None:
         """Check what is the same in many pictures once."""
         digest = digest_of(what)
         if digest not in self._checked:
@@ -561,7 +564,7 @@ class Keeping(Recording):
     def _held_by(self, place: Any, archive: Any, scratch: Path) -> frozenset[str]:
         """The ids of the audit entries in an archive, which is restored for that."""
         with place.here(archive, scratch) as path:
-            digest = digest_of(path.read_bytes())
+            digest = digest_of({"": path.read_bytes()})
             if digest not in self._held:
                 folder = self.lab.root.parent / f"restored {len(self._held)}"
                 backup.restore_into(path, folder, local=True)
