@@ -129,8 +129,9 @@ install_tool() {
   say "installing $1"
   local folder=$TOOLS/$1
   rm -rf "$folder"
-  if ! "$VENV/bin/python" -m venv "$folder" ||
-    ! "$folder/bin/python" -m pip --disable-pip-version-check install --quiet -r "$2"; then
+  # Without a pip of its own: to install that takes longer than most tools.
+  if ! "$VENV/bin/python" -m venv --without-pip "$folder" ||
+    ! "$VENV/bin/python" -m pip --disable-pip-version-check --python "$folder/bin/python" install --quiet -r "$2"; then
     rm -rf "$folder"
     return 1
   fi
@@ -152,20 +153,22 @@ prepare_dev() { prepare; once dev install_dev pyproject.toml constraints.txt || 
 # They pin a botocore of their own.
 prepare_emulators() { once emulators install_tool .build/emulators.txt || skipped "the AWS emulators"; }
 
+# Side by side, because each waits for the network most of the time.
 prepare_tools() {
-  prepare_emulators
-  once redbot install_tool .build/redbot.txt || skipped REDbot
-  once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server"
-  once icalendar install_tool .build/icalendar.txt || skipped "what reads calendars"
-  once flask install_tool .build/flask.txt || skipped "the Flask application that is mounted"
-  once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description"
-  once mcp install_tool .build/mcp.txt || skipped "the client of the Model Context Protocol"
-  once tuspy install_tool .build/tuspy.txt || skipped tuspy
-  once tus-js-client install_npm .build/tus-js-client/*.json || skipped tus-js-client
-  once json-server install_npm .build/json-server/*.json || skipped json-server
-  once axe install_npm .build/axe/*.json || skipped axe-core
-  once html-validate install_npm .build/html-validate/*.json || skipped html-validate
-  once oidc-provider install_npm .build/oidc-provider/*.json || skipped oidc-provider
+  prepare_emulators &
+  once redbot install_tool .build/redbot.txt || skipped REDbot &
+  once aiosmtpd install_tool .build/aiosmtpd.txt || skipped "the mail server" &
+  once icalendar install_tool .build/icalendar.txt || skipped "what reads calendars" &
+  once flask install_tool .build/flask.txt || skipped "the Flask application that is mounted" &
+  once openapi install_tool .build/openapi.txt || skipped "what tries out the OpenAPI description" &
+  once mcp install_tool .build/mcp.txt || skipped "the client of the Model Context Protocol" &
+  once tuspy install_tool .build/tuspy.txt || skipped tuspy &
+  once tus-js-client install_npm .build/tus-js-client/*.json || skipped tus-js-client &
+  once json-server install_npm .build/json-server/*.json || skipped json-server &
+  once axe install_npm .build/axe/*.json || skipped axe-core &
+  once html-validate install_npm .build/html-validate/*.json || skipped html-validate &
+  once oidc-provider install_npm .build/oidc-provider/*.json || skipped oidc-provider &
+  wait
 }
 
 # ---- commands ----

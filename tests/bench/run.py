@@ -62,7 +62,7 @@ def measured(bench: Bench, name: str) -> list[Line]:
 
 def run(names: list[str], quick: bool, folder: Path) -> tuple[list[results.Cells], dict[str, list[str]], list[str]]:
     """The lines of these rows, their notes, and the names of those that failed. RESULTS.md has each once it is measured."""
-    bench = Bench(folder, quick, *((1, 0.2) if quick else ()))
+    bench = Bench(folder, quick, *((1, 0.1) if quick else ()))
     rows: list[results.Cells] = []
     notes: dict[str, list[str]] = {}
     failed: list[str] = []
