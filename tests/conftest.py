@@ -80,12 +80,13 @@ def bounded(limit_s: float, again_s: float = AGAIN_S) -> Iterator[None]:
         pytest.fail(f"stood still: not done after {limit_s:g} s")
 
     before = signal.signal(signal.SIGALRM, fail)
-    signal.setitimer(signal.ITIMER_REAL, limit_s, again_s)
+    outer = signal.setitimer(signal.ITIMER_REAL, limit_s, again_s)
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+        signal.setitimer(signal.ITIMER_REAL, *outer)
 
 
 def within_bounds(item: pytest.Item) -> AbstractContextManager[None]:
@@ -232,8 +233,9 @@ def pyz() -> Path:
 
 
 def newest(names: list[str]) -> float:
+    """Of files: a folder is changed by what Python compiles in it, too."""
     tops = [ROOT / name for name in names if (ROOT / name).exists()]
-    files = [path for top in tops for path in (top, *top.rglob("*")) if "__pycache__" not in path.parts]
+    files = [path for top in tops for path in (top, *top.rglob("*")) if "__pycache__" not in path.parts and path.is_file()]
     return max(path.stat().st_mtime for path in files)
 
 

@@ -10,13 +10,16 @@ import ast
 import contextlib
 import json
 import os
+import queue
 import re
 import resource
 import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 import zipfile
@@ -25,7 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Server
+from conftest import AGAIN_S, LONGEST, STANDSTILL_S, Server, bounded
 
 ROOT = Path(__file__).parent.parent
 TREE = ["plugins", "templates", "static", ".build", "build.sh", "pyproject.toml", "constraints.txt", "LICENSE"]
@@ -825,6 +828,41 @@ def test_in_ci_a_file_that_does_not_run_has_failed(tmp_path: Path) -> None:
 
 def test_outside_ci_a_test_may_be_skipped(tmp_path: Path) -> None:
     assert "1 passed, 2 skipped, 1 xfailed" in outcome_of(INERT, tmp_path, "")
+
+
+def for_a_program() -> None:
+    subprocess.run(["sleep", "60"])
+
+
+def for_a_connection() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.accept()
+
+
+def twice() -> None:
+    try:
+        time.sleep(60)
+    finally:
+        threading.Event().wait()
+
+
+@pytest.mark.parametrize("wait", [for_a_program, for_a_connection, queue.Queue().get, threading.Event().wait, twice])
+def test_a_test_that_waits_for_what_does_not_come_fails_in_its_time(wait: Callable[[], object]) -> None:
+    with pytest.raises(pytest.fail.Exception, match="stood still"), bounded(0.1, 0.1):
+        wait()
+
+
+def test_every_part_of_a_test_has_its_time() -> None:
+    left_s, again_s = signal.getitimer(signal.ITIMER_REAL)
+    assert 0 < left_s <= STANDSTILL_S
+    assert again_s == AGAIN_S
+    with bounded(0.1):
+        pass
+    assert signal.getitimer(signal.ITIMER_REAL)[0] > 1, "that of a block leaves it alone"
+
+
+def test_the_files_that_are_to_come_first_are_there() -> None:
+    assert [name for name in LONGEST if not (ROOT / "tests" / name).exists()] == []
 
 
 @pytest.mark.parametrize("command", ["tset", "--verbose"])
