@@ -34,7 +34,7 @@ from app import (
 # value is refused. How a person is asked for one stands in plugins/controls.py.
 # uses: ERRORS VALUES CONFIG RESOURCES plugin:declarations plugin:instants
 # defines: is_date FORMATS FORMAT_HELP has_type RULES is_number number_of of_text with_plus longest_text Field of_commas
-#          with_commas
+#          with_commas in_address
 
 _EMAIL = re.compile(r"[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,64}@[A-Za-z0-9-]{1,63}(\.[A-Za-z0-9-]{1,63}){0,8}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
@@ -406,3 +406,15 @@ def of_commas(text: str, known: Iterable[Json]) -> list[str]:
 def with_commas(value: str) -> str:
     """A value as one of several in an address."""
     return '"' + value.replace('"', '""') + '"' if "," in value or value.startswith('"') else value
+
+
+def in_address(name: str, value: Any) -> str | None:
+    """A value of a program as a parameter has it in an address; None if it is as good as none. Raises BadRequest if it is
+    none that fits there."""
+    if isinstance(value, list | tuple) and all(isinstance(one, str | int | float | bool) for one in value):
+        return ",".join(with_commas(in_address(name, one) or "") for one in value)
+    if isinstance(value, list | tuple | dict):
+        raise BadRequest(f"{name} must be a text, a number, true, false or a list of them")
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))  # JSON has one kind of number
+    return dump_json(value) if isinstance(value, int | float) else None if value is None else str(value)

@@ -290,7 +290,8 @@ def _check_first(params: Value) -> None:
 
 
 def _called(call: Call, params: Value) -> Value:
-    name, arguments = params.get("name"), params.get("arguments") or {}
+    name, arguments = params.get("name"), params.get("arguments")
+    arguments = {} if arguments is None else arguments
     if not isinstance(name, str) or not isinstance(arguments, dict):
         raise RpcError(_PARAMS, "name is a text, and arguments an object")
     said = params.get("_meta")
@@ -304,7 +305,8 @@ def _called(call: Call, params: Value) -> Value:
     except AppError as error:
         problem = call.said(error)
         lines = [error.message, *(f"{one.pointer}: {one.detail}" for one in error.faults if one.detail not in error.message)]
-        return {"content": [{"type": "text", "text": "\n".join(lines)}], "structuredContent": problem, "isError": True}
+        told = {"content": [{"type": "text", "text": "\n".join(lines)}], "isError": True}
+        return told | {"_meta": {"satchel/problem": problem}}  # clients judge any structuredContent by the outputSchema
 
 
 def _content(found: Value) -> Value:

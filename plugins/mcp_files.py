@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 MOST_READ_BYTES = 1_000_000
 _BEGIN = "satchel:///"  # of an address
 _MOST_LISTED, _MOST_FOLDERS = 100, 50  # of one answer: files, and pages of folders that are looked at for them
-_DEEPEST = 30
+_DEEPEST, _MOST_NAMES = 30, 1000  # folders in one another; entries of one that is read
 _TEXTS = ("application/json", "application/xml", "application/toml", "application/yaml", "application/javascript")
 
 
@@ -139,8 +139,12 @@ def read(call: Call, uri: Json) -> Value:
     response = call.handle(Action.READ, f"files/{quote(share, safe='')}", tuple(path))
     if response.content:
         return {"contents": [{"uri": uri, **_contents(response.content)}]}
-    table = response.table
-    names = [unquote(row["address"]) for row in table.rows] if table else []
+    names, table = list[str](), response.table
+    while table:
+        names += [unquote(row["address"]) + "/" * (row["type"] == "folder") for row in table.rows]
+        more = {"_next": table.next} if table.next and len(names) < _MOST_NAMES else None
+        names += ["and more"] if table.next and not more else []
+        table = call.handle(Action.READ, f"files/{quote(share, safe='')}", tuple(path), params=more).table if more else None
     return {"contents": [{"uri": uri, "mimeType": "text/plain", "text": "\n".join(names)}]}
 
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from app import OPERATORS, Action, BadRequest, Json, Table, Value, dump_json, list_page, plugin
+from app import OPERATORS, Action, BadRequest, Json, Table, Value, list_page, plugin
 
 if TYPE_CHECKING:
     from plugins import openapi
@@ -103,7 +103,8 @@ def _listing() -> Value:
 
 
 def _read(call: Call, one: Value, arguments: Value) -> Value:
-    params = {name: text for name, value in arguments.items() if (text := _text(name, value)) is not None}
+    texts = {name: plugin("fields").in_address(name, value) for name, value in arguments.items()}
+    params = {name: text for name, text in texts.items() if text is not None}
     size = params.setdefault("_size", str(_ROWS))
     if size.isascii() and size.isdigit() and int(size[:9]) > _MOST_ROWS:
         raise BadRequest(f"_size is {size}: a tool answers {_MOST_ROWS} rows at most, and next leads to those that follow")
@@ -118,20 +119,11 @@ def _rows(table: Table) -> Value:
         table.close()
 
 
-def _text(name: str, value: Json) -> str | None:
-    """An argument as the address has it; None if it is as good as none. Raises BadRequest if it is no such value."""
-    if isinstance(value, list) and all(isinstance(one, str | int | float | bool) for one in value):
-        return ",".join(plugin("fields").with_commas(_text(name, one) or "") for one in value)
-    if isinstance(value, list | dict):
-        raise BadRequest(f"{name} must be a text, a number, true, false or a list of them")
-    return value if value is None or isinstance(value, str) else dump_json(value)
-
-
 # ---- forms
 
 
 def _form(one: Value) -> Value:
-    whole: Value = openapi.input_of(one["schema"], {})
+    whole: Value = _whole(openapi.input_of(one["schema"], {}))
     schema = {word: what for word, what in whole.items() if word not in _NOT_AT_ROOT}
     words = f"Makes a record of {one['title']}."
     if schema.keys() < whole.keys():
@@ -143,6 +135,18 @@ def _form(one: Value) -> Value:
         "inputSchema": schema | {"properties": schema["properties"] | {_KEY: key}},
         "annotations": {"readOnlyHint": False, "destructiveHint": False, "idempotentHint": False, "openWorldHint": False},
     }  # fmt: skip
+
+
+def _whole(schema: Json) -> Any:
+    """A schema with what it refers to in its place: a tool comes without the rest of the document."""
+    if isinstance(schema, list):
+        return [_whole(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    place, _, name = str(schema.get("$ref", "")).rpartition("/")
+    if place == "#/components/schemas" and name in openapi.SHARED:
+        return _whole(openapi.SHARED[name])
+    return {word: _whole(what) for word, what in schema.items()}
 
 
 def _sent(call: Call, one: Value, arguments: Value, meta: Mapping[str, Any]) -> Value:

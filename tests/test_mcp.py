@@ -32,6 +32,7 @@ states = { field = "state", initial = "new", moves = ["new>done"] }
 kind = { type = "string", enum = ["hard", "soft"], required = true }
 cost = { type = "number", minimum = 0, title = "Cost in euros" }
 lines = { type = "array", fields = { n = { type = "number" } } }
+receipts = { type = "array", format = "file", files = "files/docs" }
 total = { type = "number", sum = "lines.n" }
 secret = { type = "string", read_by = "boss", write_by = "boss" }
 [forms.trip.fields]
@@ -212,9 +213,9 @@ def test_the_tools_are_what_the_token_may_do_with_the_arguments_that_are_declare
     assert names("files/docs:read") == []
     tools = {one["name"]: one for one in asked(site, root, "tools/list")["tools"]}
     form = tools["form_cost"]["inputSchema"]
-    assert form["properties"].keys() == {"kind", "cost", "lines", "secret", "_idempotency_key"}
+    assert form["properties"].keys() == {"kind", "cost", "lines", "receipts", "secret", "_idempotency_key"}
     member = asked(site, site.token("forms/cost:create"), "tools/list")["tools"][0]["inputSchema"]
-    assert member["properties"].keys() == {"kind", "cost", "lines", "_idempotency_key"}
+    assert member["properties"].keys() == {"kind", "cost", "lines", "receipts", "_idempotency_key"}
     assert form["required"] == ["kind"]
     report = tools["view_report"]["inputSchema"]
     assert report["required"] == ["kind"]
@@ -229,6 +230,9 @@ def test_no_tool_asks_of_models_what_they_do_not_take(site: Site, root: str) -> 
     for one in tools.values():
         assert not {"allOf", "anyOf", "oneOf", "not", "if"} & one["inputSchema"].keys(), one["name"]
         assert all(re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", name) for name in one["inputSchema"]["properties"]), one["name"]
+    assert "$ref" not in json.dumps(tools)  # to what is elsewhere in a document that is not there
+    sent_file = tools["form_cost"]["inputSchema"]["properties"]["receipts"]["anyOf"][0]["items"]["anyOf"][0]
+    assert sent_file["required"] == ["name", "base64"]
     trip = tools["form_trip"]
     assert trip["inputSchema"]["properties"]["plate"]["x-show-if"] == {"kind": "car"}
     assert "x-show-if" in trip["description"]
@@ -237,7 +241,7 @@ def test_no_tool_asks_of_models_what_they_do_not_take(site: Site, root: str) -> 
 
 
 def test_a_view_is_read_page_by_page_and_what_is_wrong_is_said(site: Site, root: str) -> None:
-    first = called(site, root, "view_costly", _size=1, _sort="cost", kind__in=["hard", "soft"], cost=None)
+    first = called(site, root, "view_costly", _size=1.0, _sort="cost", kind__in=["hard", "soft"], cost=None)
     assert json.loads(first["content"][0]["text"]) == first["structuredContent"]
     assert first["structuredContent"]["items"] == [{"kind": "soft", "cost": 1}]
     after = called(
@@ -250,6 +254,7 @@ def test_a_view_is_read_page_by_page_and_what_is_wrong_is_said(site: Site, root:
     ):  # fmt: skip
         found = called(site, root, "view_costly", **arguments)
         assert found["isError"], arguments
+        assert "structuredContent" not in found  # clients judge that by the outputSchema, and would hide what was said
         assert words in found["content"][0]["text"]
     assert "missing" in called(site, root, "view_report")["content"][0]["text"]
 
@@ -270,9 +275,9 @@ def test_a_form_makes_one_record_with_its_audit_entry(site: Site) -> None:
     for arguments in ({"kind": "soft", "total": 5}, {"kind": "soft", "state": "done"}, {"kind": "soft", "secret": "x"}, {}):
         found = asked(site, token, "tools/call", name="form_cost", arguments=arguments)
         assert found["isError"], arguments
-        assert found["structuredContent"]["status"] in (403, 422)
+        assert found["_meta"]["satchel/problem"]["status"] in (403, 422)
     again = asked(site, token, "tools/call", name="form_cost", arguments={"kind": "hard"}, _meta=meta)
-    assert again["structuredContent"]["code"] == "idempotency_conflict"
+    assert again["_meta"]["satchel/problem"]["code"] == "idempotency_conflict"
 
 
 # ---- files
@@ -296,6 +301,10 @@ def test_all_files_are_listed_page_by_page_and_read_within_bounds(site: Site, ro
     assert base64.b64decode(texts[2]["blob"]).startswith(b"c")
     folder = asked(site, root, "resources/read", uri="satchel:///files/docs/c1/")["contents"][0]
     assert folder["text"] == "files/docs/c1/x.bin"
+    whole = asked(site, root, "resources/read", uri="satchel:///files/docs/a/b/")["contents"][0]["text"].split("\n")
+    assert (len(whole), asked(site, root, "resources/read", uri="satchel:///files/docs/a")["contents"][0]["text"]) == (
+        101, "files/docs/a/b/",
+    )  # fmt: skip
     site.ask("PUT", "/files/docs/large.txt", b"x" * 1_000_001, {}, root)
     assert "1 MB" in asked(site, root, "resources/read", uri="satchel:///files/docs/large.txt")["message"]
     for uri in (
