@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import date, datetime, time, timedelta, tzinfo
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -68,7 +68,7 @@ class Wish(NamedTuple):
 
 
 def wish_of(
-    data: Json, now: float, *, endless: bool = False, zone: tzinfo = UTC, actions: Sequence[Action] = (Action.READ,)
+    data: Json, now: float, *, zone: tzinfo, endless: bool = False, actions: Sequence[Action] = (Action.READ,)
 ) -> Wish:
     """What the object of a link asks for, of these actions the first if it does not say. A day ends in the zone; with
     `endless` there may be no end. Raises Invalid."""

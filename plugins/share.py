@@ -46,8 +46,8 @@ links, list_columns, reading = plugin("links"), plugin("list_columns"), plugin("
 # Nobody signs in here. A file goes out as files do, a folder by plugins/share_folders.py, a view as a page without menus, or
 # in another format by its suffix. The page of a password takes tries as slowly as the page for signing in. No answer says
 # where a code came from, and no search engine is to keep one.
-# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:share_folders
-# plugin:share_pages
+# uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:list_filters plugin:passwords plugin:refusals
+#       plugin:share_folders plugin:share_pages
 # defines: Route:share Share dumped asked_for has_calendar
 
 _LOCKED = "this link has a password: send it in a form, as the field password"
@@ -125,24 +125,48 @@ class Share(Route):
         is_view = row.value["address"].startswith("views/")
         if unknown := [one for one in exchange.query if not is_view or one not in _OF_PAGES]:
             raise BadRequest(f"{unknown[0]} is no parameter of a link")
+        kept = row.value["query"].get(list_columns.NAME, "")
+        _check_order(exchange.query.get("_sort", ""), kept)
         facts = {"whole": exchange.format.whole, "page": exchange.page and is_view, "languages": exchange.languages}
         facts["timed"] = "table" not in exchange.format.subjects
-        response = links.read(site, row, exchange.id, exchange.query, **facts)
+        try:
+            response = links.read(site, row, exchange.id, exchange.query, **facts)
+        except BadRequest:
+            _check_query(site, row, exchange.id)
+            raise
         if response.content:
             return send_content(exchange, response.content)
         exchange.resource = row.value["address"]  # what formats say of a view
-        if kept := row.value["query"].get(list_columns.NAME):
-            _keep(kept, cast(Table, response.table), exchange.query.get("_sort", ""))
-        return _table(exchange, site, response)
+        if not kept:
+            return _table(exchange, site, response)
+        _keep(kept, cast(Table, response.table))
+        try:
+            return _table(exchange, site, response)
+        except BadRequest:  # a picture or calendar shows another column
+            raise NotAcceptable(f"this link has no {exchange.format.kind}") from None
 
 
-def _keep(text: str, table: Table, sort: str) -> None:
-    """Leaves of a page only the columns that its link keeps, and no link made of others. Raises BadRequest for an order by
-    another one, which would tell of it."""
+def _check_order(sort: str, kept: str) -> None:
+    """Raises BadRequest for an order by a column that a link does not keep, whether there is one of this name or not."""
+    others = {one.removeprefix("-") for one in sort.split(",") if one} - {*plugin("list_filters").parts(kept, ())}
+    if kept and others:
+        raise BadRequest(f"_sort names {min(others)!r}, which is no column of this link")
+
+
+def _check_query(site: App, row: Record, request_id: str) -> None:
+    """Raises NotFound if what a link keeps is no longer what its view takes: that is nothing to be told to strangers."""
+    try:
+        response = links.read(site, row, request_id, {"_size": "1"})
+    except BadRequest as error:
+        raise NotFound("what this link leads to is no longer there") from error
+    if response.table is not None:
+        response.table.close()
+
+
+def _keep(text: str, table: Table) -> None:
+    """Leaves of a page only the columns that its link keeps, and no link made of others. Raises BadRequest."""
     try:
         names = list_columns.chosen(text, [one.name for one in table.columns])
-        if others := {one.removeprefix("-") for one in sort.split(",") if one} - {*names}:
-            raise BadRequest(f"_sort names {min(others)!r}, which is no column of this link")
     except BadRequest:
         table.close()
         raise
@@ -265,7 +289,8 @@ def asked_for(exchange: Exchange, site: App, sent: Json = None) -> Answer:
     if not isinstance(sent, dict) or set(sent) != {"link"}:
         raise BadRequest('the body must be {"link": {"action": "read", "expires": "7d"}}')
     endless = has_calendar(site, wanted.resource)
-    wish = links.wish_of(sent["link"], site.clock(), endless=endless, actions=target.actions)
+    zone = exchange.locale.zone
+    wish = links.wish_of(sent["link"], site.clock(), endless=endless, zone=zone, actions=target.actions)
     target.check(wish)
     code, row = links.make(site, target.caller, target.request, wish)
     url = links.url_of(site, exchange, code)

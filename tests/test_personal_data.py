@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def share(site: Site, subject: str, by: str) -> None:
     links = app.plugin("links")
     caller = site.app.authority.identify(by)
     request = links.place("views/leave", {}, "r", credential=by)
-    _, row = links.make(site.app, caller, request, links.wish_of({"expires": "7d"}, site.app.clock()))
+    _, row = links.make(site.app, caller, request, links.wish_of({"expires": "7d"}, site.app.clock(), zone=UTC))
     links.Uses(site.app).note(row, "192.0.2.7", "r")
 
 
