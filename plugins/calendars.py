@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from copy import copy
@@ -15,6 +16,7 @@ from app import (
     App,
     BadRequest,
     Column,
+    Conditions,
     Exchange,
     Fault,
     Forbidden,
@@ -70,6 +72,10 @@ def _of_columns(view: View, place: str) -> Iterator[Fault]:
 
 MOST_ENTRIES = 10_000
 _LINE_BYTES = 75  # RFC 5545 section 3.1, without the line break
+_NO_ENTRIES = (  # a calendar has at least one component (RFC 5545 section 3.6)
+    "BEGIN:VTIMEZONE", "TZID:Etc/UTC", "BEGIN:STANDARD", "DTSTART:19700101T000000", "TZOFFSETFROM:+0000",
+    "TZOFFSETTO:+0000", "END:STANDARD", "END:VTIMEZONE",
+)  # fmt: skip
 _DAY = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
@@ -93,21 +99,26 @@ class Ics(Format):
             return None
         with closing(_with_ids(exchange, view, response)) as table:
             _check_columns(view, table, response)
-            body = b"".join(folded(line) for line in _calendar(exchange, view, table))
-        name = view.name
-        headers = [("Content-Type", self.media), ("Content-Disposition", f'attachment; filename="{name}.ics"')]
-        return Answer(200, headers, body)
+            stamp = _utc(datetime.fromtimestamp(site.clock(), UTC))
+            lines = list(_calendar(exchange, view, table, stamp))
+        said = "\n".join(line for line in lines if line != f"DTSTAMP:{stamp}")  # all but when it was asked for
+        etag = hashlib.sha256(said.encode(errors="replace")).hexdigest()[:32]
+        headers = [("ETag", f'W/"{etag}"'), ("Cache-Control", "private, no-cache")]
+        if Conditions.name(exchange.conditions().if_none_match, etag):
+            return Answer(304, headers)
+        headers += [("Content-Type", self.media), ("Content-Disposition", f'attachment; filename="{view.name}.ics"')]
+        return Answer(200, headers, b"".join(map(folded, lines)))
 
 
 def _with_ids(exchange: Exchange, view: View, response: Response) -> Table:
-    """The rows that were read, those of records with their ids."""
+    """The rows that were read, those of records with their ids and when they were changed."""
     table, form, request = cast(Table, response.table), view.source, response.page["request"]
-    known = {one.name for one in table.columns}
-    if not isinstance(form, Form) or getattr(view, "is_grouped", False) or "id" in known or "_columns" in request.params:
+    more = [name for name in ("id", "updated_at") if name not in {one.name for one in table.columns}]
+    if not isinstance(form, Form) or getattr(view, "is_grouped", False) or not more or "_columns" in request.params:
         return table
     table.close()
     seen = copy(view.seen_by(response.caller))
-    seen.columns = (*seen.columns, Column("id", "Id"))
+    seen.columns = (*seen.columns, *(Column(name, name) for name in more))
     return seen.rows(request)
 
 
@@ -124,26 +135,41 @@ def _check_columns(view: View, table: Table, response: Response) -> None:
         raise Unsupported(f"the calendar of views/{view.name} names {missing!r}, which is no column of its rows")
 
 
-def _calendar(exchange: Exchange, view: View, table: Table) -> Iterator[str]:
-    """The lines of the calendar, not folded yet."""
-    columns, config = {one.name: one for one in table.columns}, view.config.calendar
-    title, zone, left_out, entries = columns[config["title"]], _zone(exchange), 0, 0
+def _calendar(exchange: Exchange, view: View, table: Table, stamp: str) -> Iterator[str]:
+    """The lines of the calendar, not folded yet: what is said of all of it comes first (RFC 5545 section 3.6)."""
     name = exchange.door.host.languages.shown(exchange.locale)[exchange.resource].title
+    entries, left_out = _entries(exchange, view, table, stamp)
     yield from ("BEGIN:VCALENDAR", "VERSION:2.0", "PRODID:-//Satchel//EN", "CALSCALE:GREGORIAN")
     yield from (f"X-WR-CALNAME:{escaped(name)}", "REFRESH-INTERVAL;VALUE=DURATION:PT1H", "X-PUBLISHED-TTL:PT1H")
-    stamp, host = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ"), exchange.door.host.site_id()
-    for row in table.rows:
-        times = _times(row[config["start"]], row[config["end"]] if config.get("end") else None, zone)
-        if times is None or entries >= MOST_ENTRIES:
-            left_out += 1
-            continue
-        entries += 1
-        summary = escaped(exchange.locale.show(title, row[title.name]))
-        yield from ("BEGIN:VEVENT", f"UID:{_uid(row)}@{view.name}.{host}", f"DTSTAMP:{stamp}", *times, f"SUMMARY:{summary}")
-        yield "END:VEVENT"
     if left_out:
         yield f"X-SATCHEL-LEFT-OUT:{left_out}"
+    yield from entries or _NO_ENTRIES
     yield "END:VCALENDAR"
+
+
+def _entries(exchange: Exchange, view: View, table: Table, stamp: str) -> tuple[list[str], int]:
+    """The lines of the entries, and how many rows are left out. DTSTAMP is when a record was changed (RFC 5545 section
+    3.8.7.2), of others `stamp`."""
+    columns, config, zone = {one.name: one for one in table.columns}, view.config.calendar, _zone(exchange)
+    title, host, lines, left_out = columns[config["title"]], exchange.door.host.site_id(), list[str](), 0
+    count, uids = 0, Counter[str]()
+    for row in table.rows:
+        times = _times(row[config["start"]], row[config["end"]] if config.get("end") else None, zone)
+        if times is None or count >= MOST_ENTRIES:
+            left_out += 1
+            continue
+        count, uid = count + 1, _uid(row)
+        uids[uid] += 1
+        uid += f"-{uids[uid]}" if uids[uid] > 1 else ""  # of two with one UID, programs keep the last
+        lines += ("BEGIN:VEVENT", f"UID:{uid}@{view.name}.{host}", f"DTSTAMP:{_changed_at(row, view) or stamp}", *times)
+        lines += (f"SUMMARY:{escaped(exchange.locale.show(title, row[title.name]))}", "END:VEVENT")
+    return lines, left_out
+
+
+def _changed_at(row: Mapping[str, Json], view: View) -> str:
+    """When a record was changed; "" of what is none."""
+    at = row.get("updated_at") if isinstance(view.source, Form) else None
+    return _utc(datetime.fromisoformat(at)) if isinstance(at, str) else ""
 
 
 def _zone(exchange: Exchange) -> tzinfo:

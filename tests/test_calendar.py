@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,10 @@ provider = "main"
 timeout = "1s"
 sql = '''with recursive n(i) as (select 1 union all select i + 1 from n)
   select '2026-01-01' as a, 'n' || i as name from n where i < 4'''
+calendar = { start = "a", title = "name" }
+[views.twins]
+provider = "main"
+sql = "select 7 as id, '2026-01-01' as a, 'x' as name union all select 7, '2026-01-02', 'y'"
 calendar = { start = "a", title = "name" }
 [views.lost]
 provider = "main"
@@ -162,6 +167,35 @@ def test_a_calendar_has_an_end_and_rows_without_an_id_have_uids_of_their_own(sit
     assert "X-SATCHEL-LEFT-OUT:10\r\n" in text
 
 
+def test_entries_that_would_have_one_id_are_told_apart(site: Site, root: str) -> None:
+    found = read(site.get("/views/twins.ics", root).body)["events"]
+    assert [(one["UID"].partition("@")[0], one["SUMMARY"]) for one in found] == [("7", "x"), ("7-2", "y")]
+
+
+def test_a_calendar_that_has_not_changed_is_not_sent_again(site: Site, root: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    key = add(site, root, what="x", **{"from": "2026-12-24"})
+    changed = site.get(f"/forms/trip/records/{key}", root).json["updated_at"]
+    reply = site.get("/views/trips.ics", root)
+    assert f"DTSTAMP:{changed[:19].replace('-', '').replace(':', '')}Z\r\n" in reply.text
+    again = site.get("/views/trips.ics", root, If_None_Match=reply["ETag"])
+    assert (again.status, again.body, again["ETag"]) == (304, b"", reply["ETag"])
+    site.send(f"/forms/trip/records/{key}", {"what": "y"}, root, "PATCH")
+    assert site.get("/views/trips.ics", root, If_None_Match=reply["ETag"]).status == 200
+    rows = site.get("/views/twins.ics", root)  # whose DTSTAMP is when it was asked for
+    monkeypatch.setattr(site.app, "clock", lambda: time.time() + 60)
+    assert site.get("/views/twins.ics", root, If_None_Match=rows["ETag"]).status == 304
+
+
+def test_a_calendar_is_as_the_grammar_has_it_with_and_without_entries(site: Site, root: str) -> None:
+    empty = site.get("/views/trips.ics", root).text.split("\r\n")
+    assert [one for one in empty if one.startswith("BEGIN:")] == ["BEGIN:VCALENDAR", "BEGIN:VTIMEZONE", "BEGIN:STANDARD"]
+    assert read("\r\n".join(empty).encode())["errors"] == []
+    lines = site.get("/views/shifts.ics", root).text.split("\r\n")
+    assert "BEGIN:VTIMEZONE" not in lines
+    assert [one.startswith("X-SATCHEL-LEFT-OUT") for one in lines].index(True) < lines.index("BEGIN:VEVENT")
+    assert lines[-3:] == ["END:VEVENT", "END:VCALENDAR", ""]
+
+
 def test_only_views_that_declare_a_calendar_have_one(site: Site, root: str) -> None:
     for target in ("/views/waiting.ics", "/forms/trip/records.ics", "/admin/audit.ics", "/files/docs.ics"):
         assert site.get(target, root).status in (404, 406), target
@@ -175,6 +209,9 @@ def test_only_views_that_declare_a_calendar_have_one(site: Site, root: str) -> N
     assert site.get("/views/kept.ics", root).status == 200
     hidden = site.get("/views/kept.ics", site.token("views/kept:read"))
     assert (hidden.status, "the column kept" in hidden.text) == (403, True)
+    made = site.send("/views/trips?_columns=what,from", {"link": {"expires": "1d"}}, root).json["url"]
+    untold = site.get(f"{urlsplit(made).path}.ics")
+    assert (untold.status, "until" in untold.text) == (406, False)
     assert site.get("/views/trips.ics").status == 401
     assert site.get("/views/trips.ics?x=1", root).status == 400
 
