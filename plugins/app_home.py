@@ -19,8 +19,11 @@ else:
 
 # ==== 1. HOMES ===================================================================================================
 # A template of an app's own is a program of whoever runs the site. What it is given is in docs/apps-and-templates.md.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:menus plugin:pages plugin:template_faults
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES plugin:dashboards plugin:fields plugin:menus plugin:pages
+#       plugin:template_faults
 # defines: handle focusable
+
+_MOST_ROWS = 1000  # of a view, that a template gets
 
 
 def handle(one: AppPage, request: Request, scope: Scope) -> Plan:
@@ -53,7 +56,9 @@ def _own_page(exchange: Exchange, response: Response, name: str) -> str:
     from bottle import SimpleTemplate
 
     def view(name: str, **params: Any) -> list[Mapping[str, Json]]:
-        table = response.page["scope"].read(f"views/{name}", {key: str(value) for key, value in params.items()}).table
+        texts = {key: plugin("fields").in_address(key, value) for key, value in ({"_size": _MOST_ROWS} | params).items()}
+        asked = {key: text for key, text in texts.items() if text is not None}
+        table = response.page["scope"].read(f"views/{name}", asked).table
         with closing(table):
             return list(table.rows)
 
@@ -69,7 +74,7 @@ def _own_page(exchange: Exchange, response: Response, name: str) -> str:
         raise
     except Exception as error:
         folders = [*made.folders, made.own_folder]
-        raise plugin("template_faults").fault_of(error, exchange, response.caller, folders) from error
+        raise plugin("template_faults").fault_of(error, exchange, response.caller, folders, name) from error
     return focusable(text, exchange.locale.t("table.wide"))
 
 

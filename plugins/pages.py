@@ -157,7 +157,7 @@ class Pages:
         except AppError:
             raise
         except Exception as error:
-            raise app.plugin("template_faults").fault_of(error, exchange, caller, self.folders) from error
+            raise app.plugin("template_faults").fault_of(error, exchange, caller, self.folders, template) from error
 
     def part(self, template: str, names: Mapping[str, Any]) -> str:
         """A template, which may be a piece of a page, as HTML."""

@@ -27,21 +27,24 @@ class TemplateFault(AppError):
     code, status, exit_code = "template", 500, 1
 
 
-def fault_of(error: Exception, exchange: Exchange, caller: Caller, folders: Sequence[str]) -> TemplateFault:
-    """The fault that is shown for what a template raised, and logged with where that was."""
+def fault_of(error: Exception, exchange: Exchange, caller: Caller, folders: Sequence[str], name: str) -> TemplateFault:
+    """The fault that is shown for what a template raised, and logged with where that was; `name` is that of the page."""
+    if isinstance(error, DeprecationWarning) and isinstance(error.__context__, UnicodeError):
+        error = error.__context__  # which bottle says of a template that is not UTF-8
     where, line = _place(error, folders)
-    reason = f"{type(error).__name__} in {where}, line {line}: {error}"[:_LONGEST]
+    place = f"{where}, line {line}" if where else f"the template {name}"
+    reason = f"{type(error).__name__} in {place}: {error}"[:_LONGEST]
     told = plugin("reload").watched and caller.may(Action.READ, "admin/check")
     public = reason if told else "a template of this page failed; the log says where"
     return TemplateFault(public, hint="" if told else reason)
 
 
 def _place(error: Exception, folders: Sequence[str]) -> tuple[str, int]:
-    """The template and the line in it that an error came from."""
+    """The template and the line in it that an error came from; ("", 0) if it came from none."""
     if isinstance(error, SyntaxError) and error.filename:
         return _short(error.filename, folders), error.lineno or 0
     found = [one for one in traceback.extract_tb(error.__traceback__) if _is_template(one.filename)]
-    return (_short(found[-1].filename, folders), found[-1].lineno or 0) if found else ("a template", 0)
+    return (_short(found[-1].filename, folders), found[-1].lineno or 0) if found else ("", 0)
 
 
 def _is_template(name: str) -> bool:
