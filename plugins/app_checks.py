@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -19,6 +20,8 @@ from app import (
     FormConfig,
     Value,
     ViewConfig,
+    check_text,
+    compose,
     nearest,
     plugin,
     split_path,
@@ -120,7 +123,7 @@ def _of_view(block: Any, view: ViewConfig) -> str:
 
 # ==== 2. LINKS ===================================================================================================
 # Links of pages to what is not there. A page can be changed by people who do not run the site, so these are no faults.
-# uses: ERRORS VALUES CONFIG RESOURCES ASSEMBLY plugin:page_sources plugin:markdown
+# uses: ERRORS VALUES CONFIG RESOURCES ASSEMBLY plugin:markdown_links plugin:page_sources
 # defines: dead_links
 
 _MOST_PAGES, _MOST_LINES = 500, 100
@@ -128,26 +131,33 @@ _MOST_PAGES, _MOST_LINES = 500, 100
 
 def dead_links(site: App) -> list[str]:
     """For each of them, in words, the app, the page and its line, and what it names."""
-    found = list[str]()
-    for one in site.resources.values():
-        if isinstance(one, AppPage) and one.config.pages:
-            with suppress(AppError):  # a share that is away is a fault already
-                found += _of_app(site, one)
-    return found[:_MOST_LINES]
+    apps = {f"apps/{one.name}": one for one in site.resources.values() if isinstance(one, AppPage) and one.config.pages}
+    texts = dict[str, dict[str, Any]]()
+    for address, one in apps.items():
+        with suppress(AppError):  # a share that is away is a fault already
+            texts[address] = dict(_texts(site, one, _place_of(one)))
+    found = chain.from_iterable(_of_app(site, apps[address], address, texts) for address in texts)
+    return list(islice(found, _MOST_LINES))
 
 
-def _of_app(site: App, one: AppPage) -> Iterator[str]:
-    markdown, page_sources = plugin("markdown"), plugin("page_sources")
-    at = one.config.pages.rstrip("/") if one.config.pages.startswith("files/") else ""
-    texts = dict(_texts(site, one, at))
-    for name, text in texts.items():
+def _place_of(one: AppPage) -> str:
+    """The address of the folder of a share that has the pages of an app; "" for a folder beside app.toml."""
+    return one.config.pages.rstrip("/") if one.config.pages.startswith("files/") else ""
+
+
+def _of_app(site: App, one: AppPage, address: str, texts: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
+    """`texts` are those of each app whose pages are known, by its address."""
+    page_sources = plugin("page_sources")
+    for name, text in texts[address].items():
         if isinstance(text, AppError):
             yield f"apps.{one.name}.pages: {name}.md: {text.message}"
             continue
-        for link in markdown.links(text.body):
+        for link in plugin("markdown_links").links(text.body):
+            at = _place_of(one)
             target = page_sources.place(one.name, at, link.target, link.is_image) if _is_relative(link.target) else ""
-            if why := _why_dead(site, target, texts):
-                yield f"apps.{one.name}.pages: {name}.md, line {link.line + text.above}: {link.target} {why}"
+            with suppress(AppError):  # what is away is a fault already
+                if why := _why_dead(site, target, texts):
+                    yield f"apps.{one.name}.pages: {name}.md, line {link.line + text.above}: {unquote(link.target)} {why}"
 
 
 def _texts(site: App, one: AppPage, at: str) -> Iterator[tuple[str, Any]]:
@@ -155,7 +165,10 @@ def _texts(site: App, one: AppPage, at: str) -> Iterator[tuple[str, Any]]:
     page_sources = plugin("page_sources")
     if not at:
         for path in sorted(Path(one.config.pages).glob("*.md"))[:_MOST_PAGES]:
-            yield path.stem, _tried(partial(page_sources.read_file, path))
+            if check_text(path.stem):
+                yield path.stem.encode(errors="replace").decode(), AppError("its name is not UTF-8: give it another one")
+            else:
+                yield compose(path.stem), _tried(partial(page_sources.read_file, path))
         return
     share = site.resources.get("/".join(at.split("/")[:2]))
     if share is None:
@@ -164,7 +177,7 @@ def _texts(site: App, one: AppPage, at: str) -> Iterator[tuple[str, Any]]:
     for entry in blobs.scan(folder, deep=False):
         name = entry.path.rpartition("/")[2]
         if name.endswith(".md") and hasattr(entry, "size_bytes"):
-            yield name.removesuffix(".md"), _tried(partial(page_sources.read_blob, blobs, entry))
+            yield compose(name.removesuffix(".md")), _tried(partial(page_sources.read_blob, blobs, entry))
 
 
 def _tried(read: Any) -> Any:
@@ -178,11 +191,11 @@ def _is_relative(target: str) -> bool:
     return not target.startswith("#") and ":" not in target.partition("/")[0]
 
 
-def _why_dead(site: App, target: str | None, texts: Mapping[str, Any]) -> str:
+def _why_dead(site: App, target: str | None, texts: Mapping[str, Mapping[str, Any]]) -> str:
     """Why a link leads nowhere; "" if it leads somewhere, or that is not known."""
     if target is None:
         return "leads out of the pages"
-    path = unquote(target.partition("#")[0].partition("?")[0]).rstrip("/")
+    path = compose(unquote(target.partition("#")[0].partition("?")[0])).rstrip("/")
     kind, name, *rest = [*path.split("/"), "", ""]
     if kind not in ("forms", "views", "files", "apps", "admin") or not name:
         return ""
@@ -190,8 +203,7 @@ def _why_dead(site: App, target: str | None, texts: Mapping[str, Any]) -> str:
     if resource is None:
         return f"names {kind}/{name}, which is not declared{nearest(f'{kind}/{name}', [a for a in site.resources if a])}"
     if kind == "apps" and inside[:1] == ["pages"] and len(inside) == 2:
-        own = texts if site.resources.get(f"apps/{name}") is resource else {}
-        return "" if inside[1] in own else f"names the page {inside[1]}, which is not there{nearest(inside[1], own)}"
+        return _why_no_page(resource, inside[1], texts.get(f"apps/{name}"))
     if kind == "apps" and inside[:1] == ["static"]:
         static = resource.static  # type: ignore[attr-defined]
         there = static is not None and static.stat("/".join(inside[1:])) is not None
@@ -202,3 +214,12 @@ def _why_dead(site: App, target: str | None, texts: Mapping[str, Any]) -> str:
         there = blobs.stat(place) is not None or (blobs.lists and blobs.is_folder(place))
         return "" if there else "names a file that is not there"
     return "" if resource.endpoint(inside) else f"names nothing that is in {kind}/{name}"
+
+
+def _why_no_page(resource: Any, page: str, known: Mapping[str, Any] | None) -> str:
+    """Why there is no such page of an app, whose pages may not be known."""
+    if not resource.config.pages:
+        return f"names a page of apps/{resource.name}, which has none"
+    if known is None or page in known or page.removesuffix(".md") in known:
+        return ""
+    return f"names the page {page}, which is not there{nearest(page, known)}"

@@ -345,4 +345,5 @@ class _Page:
             text = self._reading.read(block.address, partial(page_sources.read_share, self._scope, block.address))
         title = block.title or text.title
         folder = "" if block.is_here else block.address.rpartition("/")[0]
-        return {"title": title, "html": page_sources.html_of(self._exchange, self._app, text, folder, title, 3)}
+        mark = f"block-{self._number}-"
+        return {"title": title, "html": page_sources.html_of(self._exchange, self._app, text, folder, title, 3, mark)}

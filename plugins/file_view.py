@@ -160,10 +160,10 @@ def rows_of(text: Text) -> tuple[list[list[str]], bool] | None:
 # defines: html_of
 
 
-def html_of(exchange: Exchange, folder: Sequence[str], text: str, level: int = 2) -> str:
-    """Markdown of a file in a folder as HTML."""
+def html_of(exchange: Exchange, folder: Sequence[str], text: str, level: int = 2, mark: str = "") -> str:
+    """Markdown of a file in a folder as HTML, whose ids begin with `mark`."""
     place = partial(_target, exchange, folder)
-    return str(plugin("markdown_html").html(text, place, "", level, exchange.locale.t("table.wide")))
+    return str(plugin("markdown_html").html(text, place, "", level, exchange.locale.t("table.wide"), mark))
 
 
 def _target(exchange: Exchange, folder: Sequence[str], url: str, is_image: bool) -> str:
@@ -355,7 +355,7 @@ def _readme(exchange: Exchange, response: Response) -> SimpleNamespace | None:
         if text is None or not text.text.strip():
             return None
         is_markdown = kind_of(name) == "markdown"
-        html = html_of(exchange, parts, text.text, level=3) if is_markdown else ""
+        html = html_of(exchange, parts, text.text, level=3, mark="readme-") if is_markdown else ""
         href = plugin("share_folders").href(exchange, [*parts, name], _view=1)
         return SimpleNamespace(name=name, href=href, html=html, text=text.text, is_cut=text.is_cut)
     return None

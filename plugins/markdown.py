@@ -1,15 +1,14 @@
-"""What people write in Markdown for the pages of an app: what a text is called, and where it leads."""
+"""What people write in Markdown for the pages of an app: what a text is called."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import NamedTuple
 
 # ==== 1. TEXTS ===================================================================================================
 # A text may begin with lines between two "---" that say what it is called.
 # uses: nothing
-# defines: MOST_BYTES Text Link read_text links slug
+# defines: MOST_BYTES Text read_text with_title slug
 
 MOST_BYTES = 1_000_000  # of a text
 _HEAD = re.compile(r"\A---[ \t]*\n(.*?\n)?(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -28,14 +27,6 @@ class Text(NamedTuple):
     source: str
 
 
-class Link(NamedTuple):
-    """Where a text leads, and the line of it."""
-
-    line: int
-    target: str
-    is_image: bool
-
-
 def read_text(data: str) -> Text:
     """A text, without what stands above it."""
     data = data.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
@@ -47,6 +38,19 @@ def read_text(data: str) -> Text:
         return Text(_first_heading(data), data, 0, data)
     body = data[found.end() :]
     return Text(facts.get("title") or _first_heading(body), body, found[0].count("\n"), data)
+
+
+def with_title(text: str, title: str) -> str:
+    """The text with a line above it that says its title; other lines of that kind stay."""
+    for said in (title, "'" + title.replace("'", "''") + "'"):
+        line = f"title: {said}\n"
+        if read_text(f"---\n{line}---\n").title == title:
+            break
+    found = _HEAD.match(text[:_LONGEST_HEAD])
+    if found is None or _facts((found[1] or "").splitlines()) is None:
+        return f"---\n{line}---\n{text}"
+    others = re.sub(r"^title *:.*\n(?:[ \t].*\n)*", "", found[1] or "", flags=re.IGNORECASE | re.MULTILINE)
+    return f"---\n{line}{others}---\n{text[found.end() :]}"
 
 
 def _facts(lines: list[str]) -> dict[str, str] | None:
@@ -75,21 +79,6 @@ def _first_heading(body: str) -> str:
     found = re.match(r"\s*# +([^\n]{1,200}?)[ #]*(?:\n|\Z)", body)
     found = found or re.match(r"\s*(?![#>|+*`-])([^\n]{1,200})\n=+[ \t]*(?:\n|\Z)", body)
     return re.sub(r"[*_`\[\]]", "", found[1]).strip() if found else ""
-
-
-def links(body: str) -> Iterator[Link]:
-    """The links and images of a text, as they are written, those in code left out."""
-    in_code = ""
-    for number, line in enumerate(body.split("\n"), 1):
-        fence = re.match(r" {0,3}(`{3,}|~{3,})", line)
-        if fence and not in_code:
-            in_code = fence[1]
-        elif in_code:
-            in_code = "" if fence and fence[1].startswith(in_code) else in_code
-        elif len(line) < 10_000:
-            bare = re.sub(r"(`+).*?\1", "", line)
-            for found in re.finditer(r"(!?)\[[^\[\]]*\]\(\s*<?([^\s()<>]+)>?|^ {0,3}\[[^\]^]+\]:\s*<?([^\s<>]+)", bare):
-                yield Link(number, found[2] or found[3], bool(found[1]))
 
 
 def slug(text: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html as entities
 import re
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -16,27 +17,36 @@ from app import plugin
 # ==== 1. HTML ====================================================================================================
 # HTML in a text is shown as text, and an address that could run something is no link. Headings begin below the title of the
 # page that shows the text.
-# uses: plugin:markdown
-# defines: html Writer
+# uses: plugin:markdown plugin:markdown_tables
+# defines: html reader_for is_hard Writer
 
 _MOST_CLOSE = 50_000  # signs such as * and [ between two empty lines: more of them would take too long to pair
 _SCHEMES = ("http", "https", "mailto", "tel")
-_PLUGINS = ("table", "strikethrough", "task_lists", "footnotes")
-_OF_PAGES = frozenset(("main", "mark", "waiting", "drafts", "text"))  # ids that pages have themselves
+_PLUGINS = ("strikethrough", "task_lists", "footnotes", "url")
+_OF_PAGES = re.compile(r"main|mark|waiting|drafts|text|fn(ref)?-\d.*")  # ids that pages have themselves
+_SIDES = {"right": "num", "center": "mid"}
 _Place = Callable[[str, bool], str]
 
 
-def html(body: str, place: _Place, title: str = "", level: int = 2, wide: str = "") -> str:
+def html(body: str, place: _Place, title: str = "", level: int = 2, wide: str = "", mark: str = "") -> str:
     """The text as HTML. `place` says where a relative address leads, of an image if the second is true; "" for nowhere.
-    Headings begin at `level`, and the first of them is left out if it says `title`. `wide` names the box of a table."""
-    if _is_hard(body):
+    Headings begin at `level`, and the first of them is left out if it says `title`. `wide` names the box of a table, and
+    every id begins with `mark`, plain letters, where a page has several texts or ids of its own."""
+    if is_hard(body):
         return f'<pre tabindex="0">{escape(body)}</pre>'
-    reader = mistune.create_markdown(renderer=Writer(place, wide), plugins=list(_PLUGINS))
+    reader = reader_for(Writer(place, wide, mark))
     reader.before_render_hooks.append(lambda _, state: _outlined(state.tokens, title, level))
     return cast(str, reader(body))
 
 
-def _is_hard(body: str) -> bool:
+def reader_for(writer: mistune.HTMLRenderer | None) -> mistune.Markdown:
+    """What reads a text, once; without a writer into its parts."""
+    reader = mistune.create_markdown(renderer=writer, plugins=list(_PLUGINS))
+    plugin("markdown_tables").add(reader)
+    return reader
+
+
+def is_hard(body: str) -> bool:
     """Whether a text would take too long to be read as Markdown, as none does that somebody wrote."""
     return any(len(re.findall(r"[*_`\[\]<>!~|\\(&]", part)) > _MOST_CLOSE for part in re.split(r"\n[ \t]*\n", body))
 
@@ -44,16 +54,18 @@ def _is_hard(body: str) -> bool:
 class Writer(mistune.HTMLRenderer):
     """The HTML of each part of a text, where it has to be other than mistune has it."""
 
-    def __init__(self, place: _Place, wide: str) -> None:
+    def __init__(self, place: _Place, wide: str, mark: str) -> None:
         super().__init__(escape=True)
-        self._place = place
+        self._place, self._mark = place, mark
         self._box = f'<div class="scroll" role="region" aria-label="{escape(wide)}" tabindex="0">'
+        self._noted = Counter[int]()  # how often each footnote was referred to
 
     def text(self, text: str) -> str:
         return escape(entities.unescape(text), quote=False)
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
         href = _target(url, self._place, False)
+        href = f"#{self._id(href[1:])}" if href.startswith("#") else href
         return f'<a href="{escape(href)}"{_hint(title)}>{text}</a>' if href else f"<span>{text}</span>"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
@@ -66,19 +78,54 @@ class Writer(mistune.HTMLRenderer):
         return f'<pre tabindex="0"><code>{escape(code)}</code></pre>\n'
 
     def heading(self, text: str, level: int, **attrs: Any) -> str:
-        mark = f' id="{escape(str(attrs["id"]))}"' if "id" in attrs else ""
-        return f"<h{level}{mark}>{text}</h{level}>\n"
+        if "id" not in attrs:  # in a footnote
+            return f"<p><strong>{text}</strong></p>\n"
+        return f'<h{level} id="{escape(self._id(attrs["id"]))}">{text}</h{level}>\n'
+
+    def _id(self, name: str) -> str:
+        """The id in the page of what has this one in the text."""
+        return (self._mark or "p-" * bool(_OF_PAGES.fullmatch(name))) + name
 
     def table(self, text: str) -> str:
         return f"{self._box}<table>\n{text}</table></div>\n"
 
+    def table_head(self, text: str) -> str:
+        return f"<thead><tr>\n{text}</tr></thead>\n"
+
+    def table_body(self, text: str) -> str:
+        return f"<tbody>\n{text}</tbody>\n"
+
+    def table_row(self, text: str) -> str:
+        return f"<tr>\n{text}</tr>\n"
+
     def table_cell(self, text: str, align: str | None = None, head: bool = False) -> str:
         name, mark = ("th", ' scope="col"') if head else ("td", "")
-        mark += ' class="num"' if align == "right" else ""
+        mark += f' class="{_SIDES[align]}"' if align in _SIDES else ""
         return f"<{name}{mark}>{text}</{name}>\n"
 
     def task_list_item(self, text: str, checked: bool = False) -> str:
-        return f'<li class="task">{"☑" if checked else "☐"} {text}</li>\n'
+        before = "<p>" if text.startswith("<p>") else ""
+        return f'<li class="task">{before}{"☑" if checked else "☐"} {text.removeprefix(before)}</li>\n'
+
+    def footnote_ref(self, key: str, index: int) -> str:
+        self._noted[index] += 1
+        one, at = f"{self._mark}fn-{index}", f"{self._mark}{_reference(index, self._noted[index])}"
+        return f'<sup id="{at}"><a href="#{one}">{index}</a></sup>'
+
+    def footnotes(self, text: str) -> str:
+        return f'<section class="footnotes">\n<ol>\n{text}</ol>\n</section>\n'
+
+    def footnote_item(self, text: str, key: str, index: int) -> str:
+        times = range(1, self._noted[index] + 1)
+        back = "".join(f' <a href="#{self._mark}{_reference(index, each)}">↩</a>' for each in times)
+        text = text.rstrip()
+        text = text.removesuffix("</p>") + back + "</p>" if text.endswith("</p>") else text + back
+        return f'<li id="{self._mark}fn-{index}">{text}</li>\n'
+
+
+def _reference(index: int, time: int) -> str:
+    """The id of the place that refers to a footnote for the first time, or once more."""
+    return f"fnref-{index}" + (f"--{time}" if time > 1 else "")
 
 
 def _hint(title: str | None) -> str:
@@ -98,7 +145,7 @@ def _target(url: str, place: _Place, is_image: bool) -> str:
 
 def _outlined(tokens: list[dict[str, Any]], title: str, level: int) -> None:
     """Gives headings their levels, none left out on the way down, and ids by what they say."""
-    heads = [one for one in tokens if one["type"] == "heading"]
+    heads = list(_heads(tokens))
     first = next((one for one in tokens if one["type"] != "blank_line"), None)
     if heads and first is heads[0] and first["attrs"]["level"] == 1 and title and _said(first) == title:
         tokens.remove(heads.pop(0))
@@ -108,6 +155,15 @@ def _outlined(tokens: list[dict[str, Any]], title: str, level: int) -> None:
         one["attrs"] = {"level": before, "id": _fresh(plugin("markdown").slug(_said(one)), taken)}
 
 
+def _heads(tokens: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The headings among parts of a text, those in lists and quotations with them."""
+    for one in tokens:
+        if one["type"] == "heading":
+            yield one
+        else:
+            yield from _heads(one.get("children", []))
+
+
 def _said(token: Mapping[str, Any]) -> str:
     """The text of a heading, without signs."""
     return re.sub(r"[*_`\[\]]", "", str(token.get("text", ""))).strip()
@@ -115,6 +171,5 @@ def _said(token: Mapping[str, Any]) -> str:
 
 def _fresh(name: str, taken: dict[str, int]) -> str:
     """The name as an id, with a number behind it if that is taken."""
-    name = f"p-{name}" if name in _OF_PAGES else name
     taken[name] = number = taken.get(name, 0) + 1
     return name if number == 1 else f"{name}--{number}"

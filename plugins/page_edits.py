@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -90,7 +91,7 @@ class Edit:
         """The texts that a page sent, whatever is wrong with them."""
         data = self.request.data if isinstance(self.request.data, dict) else {}
         last = {name: given[-1] if isinstance(given, list) and given else given for name, given in data.items()}
-        return {name: "\n".join(text.splitlines()) for name, text in last.items() if isinstance(text, str)}
+        return {name: re.sub("\r\n?", "\n", text) for name, text in last.items() if isinstance(text, str)}
 
     def _given(self) -> dict[str, str]:
         """What is to be written. Raises Invalid."""
@@ -126,7 +127,7 @@ class Edit:
         """The text as it is stored: with its title, if that was asked for apart."""
         text, title = given["text"].strip("\n") + "\n", " ".join(given.get("title", "").split())
         if title and markdown.read_text(text).title != title:
-            text = f"---\ntitle: {title}\n---\n{text}"
+            text = markdown.with_title(text, title)
         if len(text.encode()) > markdown.MOST_BYTES:
             raise TooLarge(f"a page has at most {in_units(markdown.MOST_BYTES)}")
         return text

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import unicodedata
 from collections.abc import Sequence
 from contextlib import closing
 from functools import lru_cache, partial
@@ -22,6 +23,8 @@ from app import (
     TooLarge,
     UnsupportedMedia,
     check_path,
+    check_text,
+    compose,
     in_units,
     nearest,
     plugin,
@@ -111,8 +114,8 @@ class PagesFolder:
 
     def names(self, scope: Scope) -> list[tuple[str, str]]:
         """(name, title) of each page, by title."""
-        files = sorted(self._folder.glob(f"*{ENDING}"))[:_MOST_PAGES] if self._folder.is_dir() else []
-        return [(one.stem, self._title(one)) for one in files if one.is_file()]
+        files = [one for one in sorted(self._folder.glob(f"?*{ENDING}")) if not check_text(one.name)]
+        return [(one.stem, self._title(one)) for one in files[:_MOST_PAGES] if one.is_file()]
 
     def _title(self, path: Path) -> str:
         try:
@@ -122,8 +125,10 @@ class PagesFolder:
             return path.stem
 
     def read(self, name: str, scope: Scope) -> Found:
-        path = self._folder / (check_path((name,)) + ENDING)
-        if not path.is_file():
+        check_path((name,), is_there=True)
+        forms = (name, compose(name), unicodedata.normalize("NFD", name))  # macOS stores the last one
+        path = next((one for form in forms if (one := self._folder / (form + ENDING)).is_file()), None)
+        if path is None:
             raise _missing(name, self.names(scope))
         return Found(name, read_file(path))
 
@@ -148,8 +153,8 @@ class PagesShare:
         until, found = time.monotonic() + _TITLES_S, list[tuple[str, str]]()
         with closing(table) as listed:
             for row in listed.rows:
-                if row["type"] == "file" and str(row["name"]).endswith(ENDING) and len(found) < _MOST_PAGES:
-                    name = str(row["name"]).removesuffix(ENDING)
+                name, dot, rest = str(row["name"]).rpartition(ENDING)
+                if row["type"] == "file" and name and dot and not rest and len(found) < _MOST_PAGES:
                     found.append((name, self._title(scope, name, str(row["etag"]), until)))
         return found
 
@@ -188,6 +193,7 @@ def source_of(one: AppPage) -> PagesFolder | PagesShare:
 
 
 def address_of(one: AppPage, name: str) -> str:
+    name += ENDING if name.endswith(ENDING) else ""  # which an address may leave out, once
     return f"apps/{one.name}/pages/{quote(name, safe='')}"
 
 
@@ -200,16 +206,17 @@ _KEPT = 32  # pages whose HTML is remembered, if they are short
 _SHORT = 100_000
 
 
-def html_of(exchange: Exchange, one: AppPage, text: Text, folder: str, title: str, level: int = 2) -> str:
-    """A text as HTML; its relative addresses begin in `folder` of a share, or "" beside app.toml."""
+def html_of(exchange: Exchange, one: AppPage, text: Text, folder: str, title: str, level: int = 2, mark: str = "") -> str:
+    """A text as HTML; its relative addresses begin in `folder` of a share, or "" beside app.toml. Its ids begin with
+    `mark`."""
     wide = exchange.locale.t("table.wide")
     make = _kept_html if len(text.body) < _SHORT else _kept_html.__wrapped__
-    return make(text.body, exchange.prefix, one.name, folder, title, level, wide)
+    return make(text.body, exchange.prefix, one.name, folder, title, level, wide, mark)
 
 
 @lru_cache(_KEPT)
-def _kept_html(body: str, prefix: str, name: str, folder: str, title: str, level: int, wide: str) -> str:
-    return str(plugin("markdown_html").html(body, partial(_href, prefix, name, folder), title, level, wide))
+def _kept_html(body: str, prefix: str, name: str, folder: str, title: str, level: int, wide: str, mark: str) -> str:
+    return str(plugin("markdown_html").html(body, partial(_href, prefix, name, folder), title, level, wide, mark))
 
 
 def _href(prefix: str, name: str, folder: str, target: str, is_image: bool) -> str:
@@ -236,7 +243,8 @@ def place(name: str, folder: str, target: str, is_image: bool) -> str | None:
         return f"apps/{name}/" + "/".join(parts) + sign + rest
     is_page = not is_image and len(parts) == 1 and (parts[0].endswith(ENDING) or "." not in parts[0])
     if is_page:
-        return f"apps/{name}/pages/{parts[0].removesuffix(ENDING)}" + sign + rest
+        page = parts[0].removesuffix(ENDING)
+        return f"apps/{name}/pages/{parts[0] if page.endswith(ENDING) else page}" + sign + rest
     return (f"{folder}/" if folder else f"apps/{name}/static/") + "/".join(parts) + sign + rest
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import pytest
 from http_client import FORM, JSON, PAGE, Reply, Site
@@ -197,6 +198,77 @@ def test_a_text_made_to_take_long_does_not(text: str) -> None:
     assert time.process_time() - began < 3
 
 
+CELLS = '<th scope="col">a</th>\n<th scope="col" class="mid">b</th>\n<th scope="col" class="num">c</th>'
+
+
+@pytest.mark.parametrize(("text", "parts"), [
+    ("| a | b | c |\n| --- | :-: | --: |\n| 1 |\n| 2 | 3 | 4 | 5 |\n| `x\\|y` | \\| | |", [
+        CELLS, '<td>1</td>\n<td class="mid"></td>\n<td class="num"></td>', '<td class="num">4 | 5</td>',
+        '<td><code>x|y</code></td>\n<td class="mid">|</td>',
+    ]),
+    ("a | b | c\n--- | :-: | --:\n1 | 2 | 3\nnot a row", [
+        CELLS, '<td class="num">3</td>', "</table></div>\n<p>not a row</p>",
+    ]),
+    ("- in a list\n\n  | a |\n  | --- |\n  | 1 |\n\n> | a |\n> | --- |\n> | 2 |", ["<td>1</td>", "<td>2</td>"]),
+    ("a[^n] b[^n]\n\n[^n]: note", [
+        '<sup id="fnref-1"><a href="#fn-1">1</a></sup>', '<sup id="fnref-1--2"><a href="#fn-1">1</a></sup>',
+        '<li id="fn-1"><p>note <a href="#fnref-1">↩</a> <a href="#fnref-1--2">↩</a></p></li>',
+    ]),
+    ("# One\n> # Two\n\n- ## Three", [
+        '<h2 id="one">One</h2>', '<blockquote>\n<h2 id="two">Two</h2>', '<li><h3 id="three">Three</h3>',
+    ]),
+    ("see https://example.org/a?b=c. [as https://x.example](forms/leave)", [
+        '<a href="https://example.org/a?b=c">https://example.org/a?b=c</a>.', '<a href="/forms/leave">as https://x.example</a>',
+    ]),
+    ("- [x] done\n\n- [ ] open", ['<li class="task"><p>☑ done</p>']),
+])  # fmt: skip
+def test_what_people_write_in_markdown_is_shown_as_it_is_meant(text: str, parts: list[str]) -> None:
+    html = app.plugin("markdown_html").html(text, lambda target, image: f"/{target}", wide="Table")
+    for part in parts:
+        assert part in html, html
+
+
+def test_a_table_that_would_make_a_page_large_is_text() -> None:
+    wide = "|a" * 400 + "|\n" + "|-" * 400 + "|\n"
+    html = app.plugin("markdown_html").html
+    assert "<table>" in html(wide + "|\n" * 40, lambda target, image: "")
+    assert "<table>" not in html(wide + "|\n" * 60, lambda target, image: "")
+    assert "<table>" not in html("|a" * 501 + "|\n" + "|-" * 501 + "|\n", lambda target, image: "")
+
+
+def test_the_ids_of_a_text_begin_as_they_are_told_to_where_there_are_others() -> None:
+    text = "# Upload\n[up](#upload) a[^1]\n\n[^1]: note"
+    html = app.plugin("markdown_html").html(text, lambda target, image: "", mark="readme-")
+    assert re.findall('(?:id="|href="#)([^"]*)', html) == [
+        "readme-upload", "readme-upload", "readme-fnref-1", "readme-fn-1", "readme-fn-1", "readme-fnref-1",
+    ]  # fmt: skip
+
+
+def test_pages_are_reached_whatever_their_files_are_called(tmp_path: Path) -> None:
+    (tmp_path / "pages").mkdir()
+    for name in ("x.md", "con", "U\u0308ber uns", "50% #1?", "a\\b", "v1.2"):
+        (tmp_path / "pages" / f"{name}.md").write_text(f"[self](<{name}.md>) text of {name}")
+    (tmp_path / "pages" / ".md").write_text("no name")
+    try:
+        (tmp_path / "pages" / os.fsdecode(b"caf\xe9.md")).write_text("latin")
+        latin = ["apps.hand.pages: caf?.md: its name is not UTF-8: give it another one"]
+    except OSError:  # macOS stores no such names
+        latin = []
+    site = Site(tmp_path, edit=lambda text: text + '[apps.hand]\npages = "pages"\n')
+    try:
+        items = read(site, "apps/hand/pages").json["items"]
+        assert {one["name"] for one in items} == {"x.md", "con", "U\u0308ber uns", "50% #1?", "a\\b", "v1.2"}
+        for one in items:
+            assert read(site, one["address"]).json["text"].endswith(f"text of {one['name']}"), one
+        assert read(site, f"apps/hand/pages/{quote('Über uns')}").status == 200
+        assert f'href="/{items[0]["address"]}"' in shown(site, "apps/hand/pages").text
+        dead = app.plugin("app_checks").dead_links(site.app)
+        assert [one for one in dead if "line" not in one] == latin
+        assert not [one for one in dead if "x.md" in one or "ber uns" in one or "v1.2" in one]
+    finally:
+        site.close()
+
+
 # ---- editing
 
 
@@ -316,6 +388,25 @@ def test_what_cannot_be_written_is_refused_in_words(site: Site, address: str, bo
     assert read(site, "apps/wiki/pages/start").json["text"].startswith("Hello")
 
 
+def test_an_edit_changes_only_what_was_changed(site: Site) -> None:
+    token = site.token("**:*")
+    text = "one\u2028two\x0cthree\x85four\n"
+    site.ask("PUT", f"{site.prefix}/files/docs/wiki/odd.md", text.encode(), {}, token)
+    form = form_of(site, f"{site.prefix}/apps/wiki/pages/odd?_edit=1", token)
+    assert send(site, form, token, text=text.replace("\n", "\r\n") + "more").status == 303
+    assert read(site, "apps/wiki/pages/odd").json["text"] == text + "more\n"
+
+
+@pytest.mark.parametrize("title", ['"Quoted"', "> it's", "a: b", "- x", "|", "---", "'q'"])
+def test_a_page_has_the_title_that_it_was_given(site: Site, title: str) -> None:
+    markdown, above = app.plugin("markdown"), "---\ntitle: >\n  Old\n  one\nauthor: Jo\n---\n"
+    for text, kept in (("text\n", ""), (above + "text\n", "author: Jo\n")):
+        made = markdown.with_title(text, title)
+        assert markdown.read_text(made)[:2] == (title, "text\n")
+        assert kept in made
+        assert "Old" not in made
+
+
 def test_a_program_writes_with_if_match(site: Site) -> None:
     token, at = site.token("**:*"), f"{site.prefix}/apps/wiki/pages"
     made = site.ask("POST", at, b'{"title": "Matched", "text": "one"}', {**JSON, **READ}, token)
@@ -348,6 +439,27 @@ def test_server_check_names_each_dead_link_with_its_page_and_line(site: Site) ->
         "line 12: forms/leave/nowhere names nothing that is in forms/leave",
     ]
     assert any("latin.md: latin.md is not UTF-8" in one for one in app.plugin("app_checks").dead_links(site.app))
+
+
+def test_server_check_sees_the_links_that_the_page_shows(site: Site) -> None:
+    (site.folder / "pages" / "plan (1).md").write_text("")
+    (site.folder / "pages" / "odd.md").write_text(
+        "[a](<plan (1).md>) [b](plan%20(1).md) [c](apps/wiki/pages/start) [d](apps/wiki/pages/policy)\n\n    [e](none)\n\n"
+        "[f][ref] [g\nh](wxyz) [![i](policy)](nothing) [j](apps/desk/pages/x)\n\n[ref]: nobody\n"
+    )
+    try:
+        found = [one for one in app.plugin("app_checks").dead_links(site.app) if "odd.md" in one]
+    finally:
+        (site.folder / "pages" / "odd.md").unlink()
+        (site.folder / "pages" / "plan (1).md").unlink()
+    assert [one.removeprefix("apps.hand.pages: odd.md, ").partition("; did you mean")[0] for one in found] == [
+        "line 1: apps/wiki/pages/policy names the page policy, which is not there",
+        "line 8: nobody names the page nobody, which is not there",
+        "line 6: wxyz names the page wxyz, which is not there",
+        "line 6: policy names a file that is not in the static folder",
+        "line 6: nothing names the page nothing, which is not there",
+        "line 6: apps/desk/pages/x names a page of apps/desk, which has none",
+    ]
 
 
 @pytest.mark.parametrize(("pages", "told"), [
@@ -405,6 +517,34 @@ def test_what_is_wrong_with_a_template_is_told_to_whoever_changes_it(
     answer = asked("apps/**:read", "views/**:read")
     assert (answer.status, where in answer.text) == (500, False)
     assert "Something went wrong" in answer.text
+
+
+def test_a_template_that_is_no_text_or_makes_none_is_named(
+    own: Site, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(app.plugin("reload"), "watched", {own.folder / "app.toml"})
+    for text, words in (
+        (b"caf\xe9", "UnicodeDecodeError in the template templates/desk.html: "),
+        (b"{{'\\ud800'}}", "UnicodeEncodeError in the template app.tpl: "),
+    ):
+        (own.folder / "templates" / "desk.html").write_bytes(text)
+        answer = own.ask("GET", "/apps/desk", headers=PAGE, token=own.token("**:*"))
+        assert (answer.status, words in answer.text) == (500, True), answer.text
+
+
+def test_a_template_says_what_it_wants_of_a_view_as_python_has_it(own: Site) -> None:
+    token = own.token("**:*")
+    for number in range(60):
+        leave = {"day": "2027-01-04", "days": number % 3 + 1, "kind": "paid" if number % 2 else "unpaid", "address": "x"}
+        assert own.send("/forms/leave", leave, token).status == 201
+    (own.folder / "templates" / "desk.html").write_text(
+        "{{len(view('waiting'))}} {{len(view('waiting', kind=None))}} "
+        "{{len(view('waiting', kind__in=['paid', 'unpaid'], _size=7))}} "
+        "{{len(view('waiting', days__gte=2.0))}} "
+        "{{len(view('waiting', kind__null=False))}}"
+    )
+    text = own.ask("GET", "/apps/desk", headers=PAGE, token=token).text
+    assert "60 60 7 40 60" in text
 
 
 def test_a_frame_that_fails_leaves_a_plain_page(own: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,6 +130,20 @@ def test_a_block_has_the_columns_it_asks_for_and_links_of_those_it_does_not_show
     site.close()
 
 
+def test_no_two_things_on_a_page_have_one_id(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.md").write_text("# Block 2\n## Main\n[up](#main) and[^1] twice[^1]\n\n[^1]: note\n")
+    home = '[{ markdown = "a.md" }, { markdown = "b.md" }, { form = "forms/open" }, { number = "views/waiting" }]'
+    site = Site(tmp_path, edit=lambda text: text + f"[apps.texts]\nhome = {home}\n")
+    try:
+        text = site.ask("GET", "/apps/texts", headers=PAGE, token=site.token("**:*")).text
+        ids = re.findall(r'\sid="([^"]*)"', text)
+        assert len(ids) == len(set(ids)) > 10
+        assert set(re.findall(r'href="#([^"]*)"', text)) <= set(ids)
+    finally:
+        site.close()
+
+
 def test_what_a_reader_may_not_open_is_not_there(site: Site) -> None:
     token = site.token("apps/board:read", "views/total:read", "forms/open:create", subject="bo")
     answer = site.ask("GET", f"{site.prefix}/apps/board", headers=PAGE, token=token)
