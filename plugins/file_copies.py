@@ -122,8 +122,8 @@ def set_time(place: Path, staged: Staged) -> None:
 
 
 def retimed(blobs: Any, path: str, modified_at: float, *, if_match: str) -> Blob:
-    """Gives a file of a FileProvider another time. Raises Unsupported if only its owner can, or if it has its bytes in common
-    with another file, as with a version of it; NotFound and PreconditionFailed as Blobs.remove() does."""
+    """Gives a file of a FileProvider another time. Raises Unsupported if only its owner can, or if it shares its bytes with
+    another file, such as a version of it; NotFound and PreconditionFailed as Blobs.remove() does."""
     with blobs._locked("setting a time"):
         need_blob(path, blobs.stat(path), if_match)
         place = Path(blobs._place(path))
