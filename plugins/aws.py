@@ -431,6 +431,8 @@ class Aws(app.Provider):
 
     def open(self) -> None:
         """Asks no service, only for credentials: a service that is away fails the requests that need it."""
+        if "S3" in self._uses:
+            app.plugin("s3_parts")  # now: another version may have taken the place of its file by then
         with self._opening:
             if not self._services:
                 self._services = self._connect()

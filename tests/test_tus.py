@@ -512,6 +512,10 @@ def anywhere(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Client]
     found.close()
 
 
+def full(*_: Any, **__: Any) -> None:
+    raise app.StorageFull("there is no room")
+
+
 def test_parts_lie_in_every_kind_of_provider(anywhere: Client) -> None:
     data = os.urandom(21_000_007)
     place = anywhere.begun(len(data), "big.bin", mtime="1700000000")
@@ -534,6 +538,15 @@ def test_parts_lie_in_every_kind_of_provider(anywhere: Client) -> None:
         assert anywhere.offset(other) == 3
         assert anywhere.send(other, 3, b"e", Upload_Metadata=pairs(**{wish: "1"})).status == status
     assert anywhere.site.get("/files/docs/replace.bin", anywhere.token).body == b"some"
+    blobs = anywhere.site.app.resources["files/docs"].blobs  # type: ignore[attr-defined]
+    for wish in ({"keep_both": "1"}, {}):
+        again = anywhere.begin(6_000_000, f"again {len(wish)}", **wish)["Location"]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(blobs, "publish", full)
+            assert anywhere.send(again, 0, data[:6_000_000]).status == 507
+        assert anywhere.send(again, 5_999_999, data[5_999_999:6_000_000]).status == 204
+        found = anywhere.site.get(f"/files/docs/again%20{len(wish)}", anywhere.token)
+        assert found.body == data[:6_000_000]
     gone = anywhere.begin(40, "gone.bin", b"some")["Location"]
     assert anywhere.site.ask("DELETE", gone, None, TUS, anywhere.token).status == 204
 

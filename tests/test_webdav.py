@@ -516,6 +516,37 @@ def test_a_lock_holds_at_every_door_for_others_and_for_oneself(drive: Drive, oth
     assert other.put("a/locked", b"newer").status == 204
 
 
+def test_a_lock_holds_for_links_the_trash_versions_and_uploads_that_go_on(tmp_path: Path) -> None:
+    more = r'\1\nversions = 5\ntrash = "1d"'
+    site = Site(tmp_path, edit=lambda text: re.sub('(prefix = "(?:docs|blobs)/")', more, text))
+    for share in ("docs", "blobs"):
+        drive, bo = Drive(site, share, site.token("files/**:*")), site.token("files/**:*", subject="bo")
+        drive.ask("MKCOL", "a")
+        for path in ("a/f", "a/f", "a/gone"):
+            drive.put(path, b"old")
+        drive.ask("DELETE", "a/gone")
+        at = f"/files/{share}"
+        link = site.ask("POST", f"{at}/a", b'{"link": {"action": "create", "expires": "1d"}}', JSON, bo).json["url"]
+        [version] = site.ask("GET", f"{at}/a/f?_versions=1", None, {}, bo).json["items"]
+        [gone] = site.ask("GET", f"{at}/?_trash=1", None, {}, bo).json["items"]
+        tus = {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+        metadata = f"filename {base64.b64encode(b'f').decode()},replace {base64.b64encode(b'1').decode()}"
+        begun = site.ask("POST", f"{at}/a", b"", tus | {"Upload-Length": "3", "Upload-Metadata": metadata}, bo)
+        asked: list[tuple[str, str, bytes, dict[str, str], str]] = [
+            ("POST", link, multipart(("file", "sent", b"x")), MULTIPART, ""),
+            ("POST", f"{at}/a/f", b'{"restore": "%s"}' % version["id"].encode(), JSON, bo),
+            ("POST", f"{at}/", b'{"restore": "%s"}' % gone["id"].encode(), JSON, bo),
+            ("PATCH", begun["Location"], b"new", tus | {"Upload-Offset": "0"}, bo),
+        ]
+        token = drive.lock("a")
+        assert [site.ask(*one).status for one in asked] == [423] * 4
+        assert drive.ask("GET", "a/f").body == b"old"
+        assert drive.ask("UNLOCK", "a", Lock_Token=f"<{token}>").status == 204
+        assert [site.ask(*one).status for one in asked] == [201, 200, 201, 204]
+        assert drive.ask("GET", "a/f").body == b"new"
+    site.close()
+
+
 def test_a_person_is_told_who_has_locked_a_file(drive: Drive, other: Drive) -> None:
     drive.put("a")
     drive.lock("a", Timeout="Second-600")
