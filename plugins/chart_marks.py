@@ -81,8 +81,8 @@ def short(number: float) -> str:
 
 
 def words(drawn: Drawing) -> list[str]:
-    """The labels along x; the points of a scatter chart may share one."""
-    return list(dict.fromkeys(drawn.labels)) if drawn.kind == "scatter" else drawn.labels
+    """The labels along x, of which several points of a scatter chart may share one place."""
+    return list(dict(zip(drawn.xs, drawn.labels, strict=True)).values()) if drawn.kind == "scatter" else drawn.labels
 
 
 # ---- what pygal draws
@@ -124,8 +124,8 @@ def _counts(drawn: Drawing, one: Series, at: int) -> bool:
 def _places(drawn: Drawing) -> Sequence[float]:
     if drawn.scale != "words":
         return drawn.xs
-    at = {label: index for index, label in enumerate(words(drawn))}
-    return [at[label] for label in drawn.labels]
+    at = {x: index for index, x in enumerate(dict.fromkeys(drawn.xs))}
+    return [at[x] for x in drawn.xs]
 
 
 def _labelled_places(drawn: Drawing, axes: Axes, labels: list[str]) -> list[dict[str, Any]]:
@@ -134,7 +134,13 @@ def _labelled_places(drawn: Drawing, axes: Axes, labels: list[str]) -> list[dict
 
 
 def pie(values: Sequence[float], side: int) -> Element:
-    """The slices of a pie, in a square."""
+    """The slices of a pie, in a square. One that is all of it, as far as one sees, is a ring: no arc is a circle."""
+    if max(values) >= 0.9999 * sum(values):
+        made, half = Element("g"), side / 2
+        ring = "".join(f"M{half:g} {half - r:g}a{r:g} {r:g} 0 1 {turn} 0 {2 * r:g}a{r:g} {r:g} 0 1 {turn} 0 {-2 * r:g}z"
+                       for r, turn in ((0.9 * half, 1), (0.45 * half, 0)))  # fmt: skip
+        made.extend(shape(list(values).index(max(values)), ring))
+        return made
     chart: Any = _PIE(
         width=side, height=side, margin=0, show_legend=False, style=_STYLE, js=[], inner_radius=0.5,
         disable_xml_declaration=True,
@@ -146,6 +152,8 @@ def pie(values: Sequence[float], side: int) -> Element:
 
 def has_dots(drawn: Drawing) -> bool:
     """Whether each value has a mark: where there are few, or one would not be seen between two that are missing."""
+    if drawn.kind == "area":
+        return len(drawn.xs) == 1
     if drawn.kind != "line":
         return drawn.kind == "scatter"
     return len(drawn.xs) <= _DOTS or any(_stands_alone(drawn, one) for one in drawn.series)

@@ -33,6 +33,7 @@ _WIDE, _MIDDLE, _NARROW = (960, 400), (600, 410), (360, 380)
 _HOURS_TO = 2  # days between the first and the last point, up to which hours are told
 _DAY_S = 86_400
 _ROUND_S = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10_800, 21_600, 43_200, _DAY_S)
+_LEFT = 40  # about what there is to the left of the places of words
 _SIDEWAYS = 14  # labels of bars that lie, at most
 # Six colours that people of any sight tell apart, with at least 3:1 on the ground; the next six are hatched or dashed.
 _LIGHT = ("#0b665f", "#d55e00", "#3b78c4", "#b4538f", "#8a6d00", "#4a5157")
@@ -144,11 +145,14 @@ class _Sheet:
     def _legend(self) -> float:
         """The names of the series, as many in a line as fit; how far down they reach."""
         lead = 28 if self._drawn.kind == "line" else 18
-        x, y = 12.0, 18.0
+        x, y, most = 12.0, 18.0, 28
+        in_pairs = not self._size.is_wide and len(self._drawn.series) > marks.COLOURS  # so that the chart has the room
+        if in_pairs:
+            most = int((self._size.width / 2 - lead - 24) / marks.LETTER)
         for index, one in enumerate(self._drawn.series):
-            name = marks.cut(one.title, min(self._letters - 4, 28))
-            width = lead + marks.width(name) + 16
-            if x > 12 and x + width > self._size.width - 8:
+            name = marks.cut(one.title, min(self._letters - 4, most))
+            width = self._size.width / 2 - 6 if in_pairs else lead + marks.width(name) + 16
+            if x > 12 and x + width > self._size.width - (0 if in_pairs else 8):
                 x, y = 12.0, y + 20
             self._swatch(index, x, y)
             self._text(x + lead, y + 4.5, name)
@@ -185,7 +189,8 @@ class _Sheet:
             says = charts.show_y(self._drawn, self._drawn.series[0].values[index], self._locale)
             says = f"{says} · {self._locale.write_share(values[index] / total)}"
             self._swatch(index, x, y + step * index)
-            self._text(x + 20, y + step * index + 4.5, f"{marks.cut(label, max(room - len(says) - 6, 6))}: {says}")
+            words = f"{marks.cut(label, max(room - len(says) - 6, 6))}: {says}"
+            self._text(x + 20, y + step * index + 4.5, marks.cut(words, room + 2))
 
     # -- what has axes
 
@@ -213,10 +218,26 @@ class _Sheet:
         labels = marks.words(self._drawn)
         room = (self._size.width - 80) / max(len(labels), 1)
         own = room if self._drawn.kind in ("bar", "stacked") else room * 2 / 3  # those at the ends are moved in
-        if any(marks.width(label) + 12 > own for label in labels):
+        if self._drawn.x.format != "date-time" and any(marks.width(label) + 12 > own for label in labels):
             labels = [marks.cut(label, max(14, int((own - 12) / (marks.LETTER + 2)))) for label in labels]
         every = max(1, math.ceil((max(map(marks.width, labels)) + 12) / room)) if labels else 1
-        return [label if at % every == 0 else "" for at, label in enumerate(labels)]
+        shown = self._apart(labels, every, room)
+        while every < len(labels) - 1 and not shown[every]:  # the first one stands in its way
+            every += 1
+            shown = self._apart(labels, every, room)
+        return shown
+
+    def _apart(self, labels: list[str], every: int, room: float) -> list[str]:
+        """Each so-and-so-many-th of the labels, without those that would touch the one before: those at the ends are moved
+        into the picture."""
+        shown, end, most = list[str](), -math.inf, room * len(labels) + 12
+        for at, label in enumerate(labels):
+            half = marks.width(label) / 2
+            middle = max(half - _LEFT, min((at + 0.5) * room, most - half))
+            fits = at % every == 0 and middle - half >= end + 4
+            shown.append(label if fits else "")
+            end = middle + half if fits else end
+        return shown
 
     def _along_y(self, size: Size, lies: bool) -> list[tuple[float, str]]:
         low, high = _range(self._drawn)
@@ -227,7 +248,15 @@ class _Sheet:
             found = ticks(low, high, count, whole=whole, times=times)
             return self._labelled(found, [charts.show_y(self._drawn, _plain(at), self._locale) for at in found])
 
-        return _fitting(labelled, 8, size.width - 120) if lies else labelled(max(3, size.height // 55))
+        if lies:
+            return _fitting(labelled, 8, size.width - 120)
+        found = _told_apart(labelled, max(3, size.height // 55))
+        if max(marks.width(text) for _, text in found) <= 0.5 * size.width and len({text for _, text in found}) == len(
+            found
+        ):
+            return found
+        mark = self._locale.write_number(0.5).strip("05")
+        return [(at, f"{at:.3g}".replace(".", mark)) for at, _ in found]
 
     def _labelled(self, found: Sequence[float], texts: list[str]) -> list[tuple[float, str]]:
         mark = self._locale.write_number(0.5).strip("05")
@@ -262,12 +291,22 @@ class _Sheet:
 
 def _fitting(labelled: Callable[[int], list[tuple[float, str]]], most: int, room: float) -> list[tuple[float, str]]:
     """What labelled() makes of the greatest count whose labels have room beside each other."""
-    found = labelled(most)
+    found = _told_apart(labelled, most)
     for count in range(most - 1, 0, -1):
         if sum(marks.width(label) + 16 for _, label in found) <= room:
             break
-        found = labelled(count)
+        found = _told_apart(labelled, count)
     return found
+
+
+def _told_apart(labelled: Callable[[int], list[tuple[float, str]]], most: int) -> list[tuple[float, str]]:
+    """What labelled() makes of the greatest count whose labels differ: a format may round them to the same. If none has
+    such, that of `most`."""
+    for count in range(most, 0, -1):
+        found = labelled(count)
+        if len({label for _, label in found}) == len(found):
+            return found
+    return labelled(most)
 
 
 def _without_zeros(texts: list[str], mark: str) -> list[str]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from datetime import UTC, datetime
-from decimal import ROUND_HALF_UP, Decimal
+from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import TYPE_CHECKING, NamedTuple
 
 from app import Json, exact_number, nearest
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
 # A format rounds what is shown and nothing else: JSON and CSV have the values as they are. What is no number is shown as if
 # the column had no format, and so is a number that no column has room for.
 # uses: VALUES CONFIG plugin:locale
-# defines: NUMERIC DIGITS Shown shown_as is_numeric fault moment_of rounded writer typed number_code
+# defines: NUMERIC EXACT DIGITS Shown shown_as is_numeric fault moment_of rounded writer typed number_code
 
 NUMERIC = ("number", "money", "percent", "bytes", "duration")  # kinds of formats that are for numbers
 _FORMATS = (*NUMERIC, "date", "date-time")
 _MOST_PLACES = 10  # behind the decimal mark
 _LONGEST = 40  # digits of a number that is written in a format
+EXACT = Context(prec=2 * _LONGEST)  # Python's usual one has 28 digits
 _YEARS = -62_135_596_800, 253_402_300_799  # Unix seconds from the year 1 to 9999
 _BYTES = '[<1000]0" B";[<1000000]0.0," kB";0.0,," MB"'  # the most that a spreadsheet tells apart
 DIGITS = {  # behind the mark of a currency, where they are not two (ISO 4217)
@@ -77,8 +78,8 @@ def rounded(value: float | Decimal, places: int) -> Decimal | None:
     number = value if isinstance(value, Decimal) else Decimal(repr(value))
     if not number.is_finite() or number.adjusted() + places > _LONGEST:
         return None
-    with_places = number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)
-    return with_places if with_places else abs(with_places)  # never "-0.00"
+    with_places = number.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP, EXACT)
+    return with_places if with_places else with_places.copy_abs()  # never "-0.00"
 
 
 def writer(locale: Locale, format_: str) -> Callable[[float | Decimal], str] | None:

@@ -169,7 +169,7 @@ def lookups(form: Form, may_see: bool) -> Callable[[str], Any]:
 
 # ==== 2. WORDS ===================================================================================================
 # What a list is narrowed by, as people say it: "Days at least 3".
-# uses: ERRORS VALUES plugin:list_filters plugin:locale
+# uses: ERRORS VALUES plugin:list_filters plugin:locale plugin:options
 # defines: split said faceted
 
 _WORDS = {
@@ -218,7 +218,8 @@ def _read(column: Column, text: str, locale: Locale) -> Json:
         day = locale.read_date(text)
         return text if isinstance(day, Unread) else locale.write_date(day)
     with suppress(BadRequest):
-        return list_filters.conditions(column.name, text, column, locale)[0].value
+        found = list_filters.conditions(column.name, text, column, locale)
+        return found[0].value if found else text  # an empty one asks for nothing
     return text
 
 
@@ -228,4 +229,5 @@ def faceted(column: Column, counted: Sequence[tuple[Json, int]], locale: Locale)
         name, text = (column.name, str(value)) if value is not None else (f"{column.name}__null", "true")
         if isinstance(value, bool):
             text = str(value).lower()
-        yield name, text, locale.show(column, value) or str(locale.t("filter.nothing")), count
+        none = "filter.nothing" if value is None else "filter.blank"
+        yield name, text, locale.show(column, value) or str(locale.t(none)), count

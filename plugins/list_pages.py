@@ -74,7 +74,9 @@ class _Asked:
         """The columns that are shown, in their order."""
         if not (text := self.again.get(list_columns.NAME)):
             return list(self.known)
-        wanted = list_columns.chosen(text, [*self.by_name, "id", "version", "created_by", "updated_by"])
+        wanted = list[str]()
+        with suppress(BadRequest):  # while a parameter is wrong, nobody knows which columns there are
+            wanted = list_columns.chosen(text, [*self.by_name, "id", "version", "created_by", "updated_by"])
         return [self.by_name[name] for name in wanted if name in self.by_name] or list(self.known)
 
     def headings(self, columns: Sequence[Column]) -> list[SimpleNamespace]:

@@ -358,8 +358,8 @@ class Locale:
         digits = plugin("column_formats").DIGITS.get(currency, 2)
         exponent = amount.as_tuple().exponent
         if isinstance(exponent, int) and exponent > -digits:
-            amount = amount.quantize(Decimal(1).scaleb(-digits))
-        return "-" * (amount < 0) + self._with_sign(self.write_places(abs(amount)), currency)
+            amount = amount.quantize(Decimal(1).scaleb(-digits), context=plugin("column_formats").EXACT)
+        return "-" * (amount < 0) + self._with_sign(self.write_places(amount.copy_abs()), currency)
 
     @staticmethod
     def currency_sign(currency: str) -> str:
@@ -378,7 +378,7 @@ class Locale:
 
     def write_places(self, number: Decimal) -> str:
         """A number for people with all the digits that it has behind its mark, and those before it in groups."""
-        whole, _, fraction = f"{abs(number):f}".partition(".")
+        whole, _, fraction = f"{number.copy_abs():f}".partition(".")
         return "-" * (number < 0) + self.write_count(int(whole)) + (self._mark + fraction if fraction else "")
 
     # -- dates and times

@@ -653,6 +653,8 @@ class PostgresSelect(sql_views.SqlSelect):
         text = f"cast({column} as text)"
         return f"replace(replace({text}, ' ', 'T'), '+00', 'Z')" if type_ in (1114, 1184) else text
 
+    _holds_any = sql_views.SqlSelect._holds_each
+
     def _holds_folded(self, name: str, bound: str) -> str:
         return f"strpos({folded(self._text(name), self._bind(folds()))}, {bound}) > 0"
 

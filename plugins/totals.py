@@ -45,8 +45,8 @@ else:
 # ==== 1. TOTALS ==================================================================================================
 # The provider adds up, so that a page of fifty rows says what all of them come to. A page waits for that no longer than for
 # the count of its rows, and says so if that was not enough; a program that asks for totals gets them, or an error.
-# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:form_views plugin:groups plugin:locale plugin:statements
-#       plugin:tallies
+# uses: ERRORS VALUES CONFIG RUNNERS RESOURCES PROVIDERS plugin:form_views plugin:groups plugin:locale
+#       plugin:statements plugin:tallies
 # defines: names described params answer totals_of Parts parts subtotals_of below between written
 
 _SLOW_S, _MOST_SLOW = 30.0, 1000  # a list whose totals took too long is shown without them for so long; how many are known
@@ -165,7 +165,9 @@ class Parts:
         if self.behind or not table.next:
             return self.behind
         asked = _asked_of(self.view, self.request)._replace(size=1, after=table.next)
-        return [one.value for one in self.view.source.store.find(_query_of(self.view, asked)).items]
+        form = self.view.source
+        rows = [form.flat(one) for one in form.store.find(_query_of(self.view, asked)).items]
+        return [{self.lead: row.get(self.lead)} for row in rows]  # which a record need not have
 
 
 def parts(view: View, request: Request, order_by: Sequence[str], behind: Sequence[Mapping[str, Json]] = ()) -> Parts | None:

@@ -552,7 +552,7 @@ const fresh = document.querySelector("[data-refresh]");
 if (fresh) {
   const every = Number(fresh.dataset.refresh) * 1000, seen = document.getElementById("refreshed");
   const told = seen.parentElement.querySelector("[role=status]");
-  let at = new Date(), tag = "", misses = 0, timer = 0, due = Date.now() + every;
+  let at = new Date(), tag = "", misses = 0, timer = 0, due = Date.now() + every, html = fresh.innerHTML;
   const say = (words) => {
     const time = at.toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
     seen.textContent = words.replace("{time}", time);
@@ -575,6 +575,11 @@ if (fresh) {
     next?.focus({ preventScroll: true });
     told.textContent = `${fresh.dataset.changed} ${seen.textContent}`;
   };
+  // A page that is open shows a picture that it has again as it was, whatever is at its address by now.
+  const draw = async (picture) => {
+    const answer = await fetch(picture.src, { cache: "no-cache" }).catch(() => null);
+    if (answer?.ok) picture.src = `data:image/svg+xml,${encodeURIComponent(await answer.text())}`;
+  };
   const look = async () => {
     due = Date.now() + every;
     if (inUse()) return later();
@@ -589,11 +594,14 @@ if (fresh) {
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const box = page.querySelector("[data-refresh]");
       if (!box) return say(fresh.dataset.stopped);
+      const now = box.innerHTML;
+      if (now !== html) await Promise.all([...box.querySelectorAll(".chart img")].map(draw));
       if (inUse()) return later();
       tag = answer.headers.get("ETag") ?? "";
       at = new Date();
       say(fresh.dataset.updated);
-      if (box.innerHTML !== fresh.innerHTML) takeOver(document.adoptNode(box));
+      if (now !== html) takeOver(document.adoptNode(box));
+      html = now;
     }
     if (is === 304) {
       at = new Date();

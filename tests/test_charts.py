@@ -297,6 +297,84 @@ def test_both_axes_have_the_formats_of_their_columns() -> None:
         assert sum(app.plugin("chart_marks").width(one) + 16 for one in below) < width, below
 
 
+@pytest.mark.parametrize("rows", [[("a", 5)], [("a", 5), ("b", 0)], [("a", 1e9), ("b", 1), ("c", -3)]])
+def test_a_pie_of_one_value_is_a_ring(rows: list[tuple[str, float]]) -> None:
+    body = drawn("pie", rows)[1].decode()
+    assert len(re.findall(r'<path class="slice c0" d="M[0-9. ]+a', body)) == 3, "one in each of the drawings"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_single_point_is_seen(kind: str) -> None:
+    drawing = next(one for one in ElementTree.fromstring(drawn(kind, [("a", 5)])[1]) if one.get("class") == "wide")
+    marks = [one.get("d") or "" for one in drawing.iter(f"{SVG}path") if re.search(r"\bc0\b", one.get("class") or "")]
+    assert any(re.search("[hva][1-9]|[hva]-?0?\\.?[1-9]|a4", one) for one in marks), marks
+
+
+def test_labels_tell_their_values_apart() -> None:
+    charts, locale = app.plugin("charts"), app.plugin("locale").Locale("de")
+
+    def labels(format_: str, values: list[float], which: str = "wide") -> list[str]:
+        columns = (Column("x", "X"), Column("y", "Y", "number", format=format_))
+        found = charts.drawing(
+            {"kind": "line", "x": "x", "y": "y"}, columns, [{"x": at, "y": v} for at, v in enumerate(values)], locale
+        )
+        return texts(app.plugin("chart_sheet").picture_of(found, "Sales", locale), which)
+
+    for format_, values in (
+        ("percent", [0.0, 0.002]),
+        ("percent", [0.0, 3e-9]),
+        ("number:0", [0.0, 1.5]),
+        ("bytes", [0.0, 2.0]),
+    ):
+        for which in ("wide", "narrow"):
+            found = labels(format_, values, which)[1:-2]
+            assert len(set(found)) == len(found) > 1, (format_, which, found)
+    found = labels("money:EUR", [-1e30, 1e30], "narrow")
+    assert {"-1e+30", "0", "1e+30"} <= set(found)
+    assert max(map(len, found)) < 10
+
+
+def test_points_of_a_scatter_chart_stand_apart_though_their_labels_begin_alike() -> None:
+    found, _ = drawn("scatter", [("the same forty letters and some more of it " + end, n) for n, end in enumerate("abc")])
+    assert len(set(found.labels)) == 1
+    assert app.plugin("chart_marks")._places(found) == [0, 1, 2]
+    assert len(app.plugin("chart_marks").words(found)) == 3
+
+
+def test_labels_along_x_do_not_touch_each_other_and_the_legend_leaves_room_on_a_phone() -> None:
+    charts, locale, width = (
+        app.plugin("charts"),
+        app.plugin("locale").Locale("en", "Europe/Oslo"),
+        app.plugin("chart_marks").width,
+    )
+    columns = (Column("x", "X", "number", format="date-time"), Column("y", "Y", "number"), Column("s", "S"))
+    for count, series in ((60, 1), (7, 1), (12, 12)):
+        rows = [
+            {"x": 1_774_000_000 + n * 30_000, "y": n + 1, "s": f"Series number {at}"}
+            for n in range(count)
+            for at in range(series)
+        ]
+        found = charts.drawing({"kind": "bar", "x": "x", "y": "y", "series": "s"}, columns, rows, locale)
+        for which in ("wide", "middle-sized", "narrow"):
+            drawing = next(
+                one for one in ElementTree.fromstring(app.plugin("chart_sheet").picture_of(found, "Sales", locale))
+                if one.get("class") == which
+            )  # fmt: skip
+            below = [
+                (float(one.get("x") or 0), one.text or "")
+                for one in drawing.iter(f"{SVG}text")
+                if one.get("class") == "middle"
+            ]
+            assert len(below) > 1, (count, which)
+            ends = [(x - width(text) / 2, x + width(text) / 2) for x, text in sorted(below)]
+            assert all(a[1] <= b[0] for a, b in itertools.pairwise(ends)), (count, which, below)
+            if series == 12:
+                legend = [
+                    float(one.get("y") or 0) for one in drawing.iter(f"{SVG}text") if (one.text or "").startswith("Series")
+                ]
+                assert max(legend) < 150, which
+
+
 def test_ticks_are_round_in_equal_steps_and_hold_all_values() -> None:
     sheet, dice = app.plugin("chart_sheet"), random.Random(7)
     for _ in range(3000):

@@ -70,6 +70,14 @@ columns.share = { format = "percent" }
 columns.cost = { format = "money:EUR" }
 columns.took = { format = "duration" }
 columns.size = { format = "bytes" }
+[views.spread]
+provider = "main"
+sql = """select 'ab' as x, 'Cd' as y, null as z, 12.5 as n, x'4141' as raw union all
+  select 'Äb', replace(hex(zeroblob(60000)), '0', 'x') || 'needle', 'é', 3, null"""
+[views.blank]
+provider = "main"
+sql = "select null as t union all select ''"
+facets = ["t"]
 [views.named]
 provider = "main"
 sql = """select 1 as a__gte, 2 as a_, 3 as _sort, 4 as "b,c", 5 as "100%", 6 as "-d", 7 as [it's "q"], 8 as plain,
@@ -206,6 +214,17 @@ def test_a_wrong_value_that_is_given_twice_is_refused(site: Site, staff: str, ta
     assert page(site, f"{target}?{name}=x&{name}=y", staff).status == 400
 
 
+@pytest.mark.parametrize(
+    "target", ["/forms/trip/records?days__in=,", "/views/trips?days__in=3,", "/views/stored?share__in=,"]
+)
+def test_a_list_of_values_with_an_empty_one_is_shown(site: Site, staff: str, target: str) -> None:
+    assert page(site, target, staff).status in (200, 400)
+
+
+def test_a_wrong_parameter_and_a_column_that_is_not_there_are_said_together(site: Site, staff: str) -> None:
+    assert page(site, "/views/raw?least=x&_columns=nowhere", staff).status == 400
+
+
 def test_several_wrong_values_are_all_said(site: Site, staff: str) -> None:
     shown = page(site, "/forms/trip/records?days__gte=x&seats__lte=y", staff)
     assert shown.status == 400
@@ -321,6 +340,8 @@ def test_facets_count_and_narrow(site: Site, staff: str) -> None:
     assert facets("/views/raw")["2027-01-04"][0] == "1"
     assert "facets" not in site.get("/views/trips", staff).json
     assert len(facets("/views/stored")) == 12
+    found = facets("/views/blank")
+    assert {one: found[one][1] for one in found} == {"nothing": "/views/blank?t__null=true", "empty": "/views/blank?t="}
     assert page(site, "/views/stored", staff).text.count("the 12 most frequent") == 1
     assert "most frequent" not in page(site, "/views/stored?n__lte=12", staff).text
 
@@ -402,6 +423,28 @@ def test_columns_that_no_address_can_name_are_not_offered_to_be_asked_for(site: 
         assert page(site, "/views/named?" + urlencode(dict([query.rsplit("=", 1)])), staff).status == 200, query
     links = [html.unescape(one) for one in re.findall(r'<th[^>]*>\s*<a href="([^"]*)"', text)]
     assert [page(site, one, staff).status for one in links] == [200] * 7
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("cd", [12.5]),
+        ("bc", []),
+        ("b\x1fc", []),
+        ("12.5", [12.5]),
+        ("NEEDLE", [3]),
+        ("äB", [3]),
+        ("é", [3]),
+        ("xneedlee", []),
+    ],
+)
+def test_a_search_of_an_sql_view_looks_at_each_column_by_itself(
+    site: Site, staff: str, query: str, found: list[float]
+) -> None:
+    target = "/views/spread?" + urlencode({"_q": query, "_columns": "n"})
+    assert [one["n"] for one in site.get(target, staff).json["items"]] == found
+    assert len(site.get("/views/wide?_q=499", staff).json["items"]) == 1
+    assert site.get("/views/wide?_q=500", staff).json["items"] == []
 
 
 def test_lists_of_the_administration_have_the_same_filters(site: Site, staff: str) -> None:

@@ -30,6 +30,9 @@ FORMATS: list[tuple[str, Any, str, str, str, str]] = [  # format, value, and wha
     ("money:EUR", -3, "-€3.00", f"-3,00{S}€", f"-3,00{S}€", f"-€{S}3.00"),
     ("money:JPY", 1234.6, "¥1,235", f"1.235{S}¥", f"1{N}235{S}¥", f"¥{S}1’235"),
     ("money:SEK", 0.1 + 0.2, f"SEK{S}0.30", f"0,30{S}SEK", f"0,30{S}SEK", f"SEK{S}0.30"),
+    ("money:EUR", -1e30, *(f"-{before}1{mark.join(['', *['000'] * 10])}{end}" for before, mark, end in (
+        ("€", ",", ".00"), ("", ".", f",00{S}€"), ("", N, f",00{S}€"), (f"€{S}", "’", ".00")))),
+    ("number:0", Decimal(10**35 + 1), *(mark.join(["100", *["000"] * 10, "001"]) for mark in (",", ".", N, "’"))),
     ("percent", 0.125, "12.5%", f"12,5{S}%", f"12,5{N}%", "12.5%"),
     ("percent", 1, "100%", f"100{S}%", f"100{N}%", "100%"),
     ("bytes", 1_260_000, "1.3 MB", "1,3 MB", "1,3 MB", "1.3 MB"),

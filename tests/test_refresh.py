@@ -23,7 +23,7 @@ SITE = """
 [site]
 title = "Desk"
 [public]
-grants = ["views/open:read"]
+grants = ["views/open:read", "views/drawn:read"]
 [providers.main]
 kind = "sql"
 url = "sqlite:///data/app.db"
@@ -35,8 +35,13 @@ hours = { type = "number" }
 [views.open]
 title = "Open jobs"
 from = "forms/job"
-columns = { what = {}, who = {}, hours = {} }
+columns = { what = {}, who = {} }
 order_by = ["what"]
+refresh = "5s"
+[views.drawn]
+from = "forms/job"
+group_by = ["what"]
+columns = { what = {}, hours = { sum = "hours" } }
 refresh = "5s"
 chart = { kind = "bar", x = "what", y = "hours" }
 """
@@ -64,9 +69,9 @@ def desk(tmp_path: Path) -> Iterator[Server]:
         yield server
 
 
-def add(server: Server, what: str, who: str = "") -> None:
+def add(server: Server, what: str, who: str = "", hours: int | None = None) -> None:
     headers = {"Authorization": f"Bearer {server.token()}", "Content-Type": "application/json"}
-    assert server.ask("POST", "/forms/job", json.dumps({"what": what, "who": who}), headers).status == 201
+    assert server.ask("POST", "/forms/job", json.dumps({"what": what, "who": who, "hours": hours}), headers).status == 201
 
 
 def address(server: Server) -> str:
@@ -107,13 +112,19 @@ def test_new_rows_come_by_themselves_and_all_else_stays(desk: Server, browse: Ca
     add(desk, "a")
     until(person, "document.querySelectorAll('tbody tr').length === 2")
     assert cells(person) == ["a", "b"]
-    until(person, "performance.getEntriesByType('resource').filter((one) => one.name.endsWith('.svg')).length > 1")
     assert person.driver.execute_script("return document.querySelector('input[name=_q]').kept")
     assert person.driver.execute_script("return document.activeElement.matches('thead a:first-of-type')")
     assert "The list has changed. Updated" in person.driver.execute_script(
         "return document.querySelector('.refreshed [role=status]').textContent"
     )
     until(person, "window.answered === 304")
+    person.go("/views/drawn")
+    assert "Nothing to draw yet" in person.see(".chart img").get_attribute("alt")
+    add(desk, "c", hours=7)
+    until(person, "document.querySelector('.chart img').src.startsWith('data:image/svg+xml,')")
+    assert "%3Ec%3C" in person.see(".chart img").get_attribute("src")
+    assert person.see(".chart img").get_attribute("alt").endswith("7 (c).")
+    until(person, "document.querySelector('.chart img').naturalWidth > 0")
     assert person.complaints() == []
 
 
@@ -153,7 +164,7 @@ def test_it_tries_ever_later_while_the_site_is_away_and_stops_where_it_may_no_lo
     until(person, "document.querySelectorAll('tbody tr').length === 2")
     assert "Updated" in person.see("#refreshed").text
     config = desk.folder / "app.toml"
-    config.write_text(SITE.replace('["views/open:read"]', "[]"), encoding="utf-8")
+    config.write_text(SITE.replace('["views/open:read", "views/drawn:read"]', "[]"), encoding="utf-8")
     desk.process.send_signal(signal.SIGHUP)
     until(person, "document.getElementById('refreshed').textContent.includes('Load the page again')")
     assert cells(person) == ["a", "b"]

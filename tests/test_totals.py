@@ -397,3 +397,12 @@ def test_totals_leave_out_what_their_reader_may_not_see(tmp_path: Path) -> None:
     assert site.get("/views/sum?_totals=1", token).json["totals"] == {"amount": 5, "day": 0}
     assert "47110815" not in site.get("/views/sum", token, Accept="text/html").text
     site.close()
+
+
+def test_the_row_behind_a_page_need_not_have_what_the_list_is_ordered_by(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda toml: toml + STORES["sql"] + FORM)
+    token = site.token("**:*")
+    site.send("/forms/sales", [{"region": "south", "pieces": 2}, {"pieces": 1}], token)
+    page = site.get("/views/parts?_size=1", token, Accept="text/html")
+    assert (page.status, "Subtotal of south" in page.text) == (200, True)
+    site.close()
