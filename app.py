@@ -793,15 +793,15 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|co
 
 def _segment_problem(part: str, is_there: bool) -> str:
     if not part or part in (".", ".."):
-        return "has an empty, . or .. segment"
+        return "the name is empty, or is . or .."
     if "/" in part or ("\\" in part and not is_there):
-        return "has a slash or backslash inside a segment"
+        return "the name has a slash or backslash in it"
     if any(unicodedata.category(c) == "Cc" for c in part) or check_text(part):
-        return "has a control character or half of a surrogate pair"
+        return "the name has a control character or half of a surrogate pair"
     if not is_there and (_DEVICE.fullmatch(part) or part != part.rstrip(". ")):
-        return "has a segment that Windows cannot store (a device name, or a dot or space at its end)"
+        return "the name is one that Windows cannot store (of a device, as con is, or with a dot or space at its end)"
     if len(compose(part).encode()) > 255:  # as it is stored: NFD takes up to three times as much
-        return "has a segment of over 255 bytes"
+        return "the name is longer than 255 bytes"
     return ""
 
 
@@ -809,7 +809,7 @@ def check_path(parts: Sequence[str], *, is_there: bool = False) -> str:
     """Decoded segments as a blob path, "" if there are none. Raises BadRequest for what none may have; what is there may."""
     for part in parts:
         if problem := _segment_problem(part, is_there):
-            raise BadRequest(f"the path {problem}")
+            raise BadRequest(problem)
     path = "/".join(parts)
     if len(compose(path).encode()) > 1024:
         raise BadRequest("the path is longer than 1,024 bytes")

@@ -406,7 +406,7 @@ def _odd_name(name: str) -> tuple[str, str]:
         check_path([name], is_there=True)
         return name, ""
     except BadRequest as error:
-        words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the path ")
+        words = "is not UTF-8" if check_text(name) else error.message.removeprefix("the name ")
         shown = os.fsencode(name).decode(errors="replace")
         return re.sub(r"[\x00-\x1f\x7f-\x9f]", LOST, shown), f"its name {words}"
 
@@ -439,13 +439,13 @@ def _in_order(heap: list[str]) -> Iterator[str]:
     yield from sorted(heap)
 
 
-def _in_depth(inside: str, names: Mapping[str, bool], after: str) -> Iterator[tuple[str, str]]:
-    """The same in the order of all that lies below; names say which of them are folders."""
-    ends = {f"{inside}{shown}": (problem, names[name]) for name in names for shown, problem in [_odd_name(name)]}
-    for path in sorted(ends, key=lambda path: path + "/" * ends[path][1]):
-        problem, is_folder = ends[path]
-        if (path + "0" if is_folder else path) > after:  # what lies in a folder sorts before that
-            yield path, problem
+def _in_depth(inside: str, names: Mapping[str, bool], after: str) -> Iterator[tuple[str, str, bool]]:
+    """(path, name, whether it is a folder, as the names say) in the order of all that lies below."""
+    odd = {name: _odd_name(name)[0] for name in names} if _SHOWN_OTHERWISE.search("/".join(names)) else {}
+    ends = {inside + odd.get(name, name): name for name in names}
+    left = [path for path, name in ends.items() if (path + "0" if names[name] else path) > after]  # "0" follows "/"
+    for path in sorted(left, key=lambda path: path + "/" * names[ends[path]]):
+        yield path, ends[path], names[ends[path]]
 
 
 _MUCH_BYTES = 200_000  # of a journal, about what is read in 10 ms: more is read while others write
@@ -697,6 +697,11 @@ def _names_in(provider: FileProvider, path: str) -> Iterator[str]:
         yield from (one.name for one in found)
 
 
+def _named(provider: FileProvider, path: str, fits: Callable[[str], bool], after: str) -> Iterator[Entry]:
+    """A deep scan that looks at no file whose path does not fit, which is Unseen then."""
+    return provider._walk(path, True, after, (), fits)
+
+
 @contextmanager
 def _together(provider: FileProvider) -> Iterator[None]:
     """What is copied, moved and removed in the block is durable when it ends, and not before."""
@@ -714,6 +719,7 @@ class FileProvider(FolderRecords, Blobs):
     kind = "file"
     keeps_folders = keeps_times = serves_places = True
     names_in = _names_in
+    named = _named
     together = _together
     settings = (Setting("root", "path", REQUIRED, "the folder, relative to app.toml; made when first written"),)
 
@@ -1098,7 +1104,9 @@ class FileProvider(FolderRecords, Blobs):
     def scan(self, prefix: str = "", *, deep: bool = True, after: str = "") -> Iterator[Entry]:
         return self._walk(prefix, deep, after, ())
 
-    def _walk(self, folder: str, deep: bool, after: str, above: tuple[str, ...]) -> Iterator[Entry]:
+    def _walk(
+        self, folder: str, deep: bool, after: str, above: tuple[str, ...], fits: Callable[[str], bool] | None = None
+    ) -> Iterator[Entry]:
         """Entries of a folder; `above` are the places that it was reached through, to which a link may lead back.
 
         Of a shallow scan only those past `after`, each looked at when it is asked for.
@@ -1124,10 +1132,13 @@ class FileProvider(FolderRecords, Blobs):
         if not deep:
             yield from filter(None, itertools.starmap(self._seen, _listed(folder, names, after)))
             return
-        for path, problem in _in_depth(f"{folder}/" if folder else "", names, after):
-            entry = self._seen(path, problem)
+        for path, name, is_folder in _in_depth(f"{folder}/" if folder else "", names, after):
+            if fits and not is_folder and not fits(path):
+                yield Unseen(path, "nobody looked at it")
+                continue
+            entry = self._seen(path, _odd_name(name)[1])
             if isinstance(entry, Folder):
-                yield from self._walk(path, True, after, (*above, place))
+                yield from self._walk(path, True, after, (*above, place), fits)
             elif entry:
                 yield entry
 

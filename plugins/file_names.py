@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 
 from app import (
@@ -58,16 +58,20 @@ def _is_there(share: Files, inner: str) -> bool:
         return False
 
 
-def scan(blobs: Blobs, path: str, *, deep: bool = True, after: str = "") -> Iterator[Entry]:
-    """The same as Blobs.scan(), but for what is kept of deleted and overwritten files."""
+def scan(
+    blobs: Blobs, path: str, *, deep: bool = True, after: str = "", fits: Callable[[str], bool] | None = None
+) -> Iterator[Entry]:
+    """The same as Blobs.scan(), but for what is kept of deleted and overwritten files. What does not fit by its path may be
+    Unseen, from providers that tell names without a look at the files."""
+    found = blobs.named(path, fits, after) if fits and hasattr(blobs, "named") else blobs.scan(path, deep=deep, after=after)
     if path:
-        yield from blobs.scan(path, deep=deep, after=after)
+        yield from found
         return
-    for entry in blobs.scan("", deep=deep, after=after):
+    for entry in found:
         if not is_kept(entry.path):
             yield entry
         elif deep:  # past all that is in it
-            yield from scan(blobs, "", after=f"{entry.path.partition('/')[0]}0")
+            yield from scan(blobs, "", after=f"{entry.path.partition('/')[0]}0", fits=fits)
             return
 
 
@@ -104,11 +108,15 @@ def _found(blobs: Blobs, path: str, search: str, after: str) -> Iterator[tuple[E
     if not blobs.lists:
         raise Unsupported("this share cannot be listed, so it cannot be searched")
     wanted, inside, last = fold_case(search), len(path) + 1 if path else 0, f"{after}/"
-    for entry in scan(blobs, path, deep=True, after=after):
+
+    def fits(path: str) -> bool:
+        return wanted in fold_case(path.rpartition("/")[2])
+
+    for entry in scan(blobs, path, deep=True, after=after, fits=fits):
         at = inside
         while (at := entry.path.find("/", at) + 1) > 0:
             folder = entry.path[: at - 1]
-            if not last.startswith(f"{folder}/") and wanted in fold_case(folder.rpartition("/")[2]):
+            if not last.startswith(f"{folder}/") and fits(folder):
                 yield Folder(folder), f"{folder}/"
         last = f"{entry.path}/"
-        yield (entry if wanted in fold_case(entry.path.rpartition("/")[2]) else None), entry.path
+        yield (entry if fits(entry.path) else None), entry.path

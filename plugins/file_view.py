@@ -197,12 +197,13 @@ def _least(exchange: Exchange, folder: Sequence[str]) -> int:
 
 # ==== 4. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_lists plugin:file_pages
-#       plugin:media_types plugin:pages plugin:share_folders
+# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_kinds plugin:file_lists
+# plugin:file_pages plugin:media_types plugin:pages plugin:share_folders
 # defines: read
 
 _POLICY = PAGE_POLICY.replace("connect-src", "media-src 'self'; frame-src 'self'; connect-src")
 _SNIFFED_BYTES = 1 << 20  # a file of unknown kind that is no larger may be text
+_FIRST_BYTES = 4096  # that say whether a picture is one
 
 
 class _One(NamedTuple):
@@ -272,8 +273,12 @@ def _buttons(exchange: Exchange, one: _One, caller: Caller) -> list[tuple[str, s
 def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
     """What the template shows: a kind, and what that needs."""
     name, kind = one.parts[-1], kind_of(one.parts[-1])
-    found: dict[str, Any] = {"kind": kind, "is_cut": False}
+    found: dict[str, Any] = {"kind": kind, "is_cut": False, "none": exchange.locale.t("view.none")}
     is_unknown = media_types.media_type(name) == "application/octet-stream"
+    if not one.blob.size_bytes:
+        return found | {"kind": "", "none": exchange.locale.t("view.empty")}
+    if kind in ("image", "pdf") and _misfits(one):
+        return found | {"kind": ""}
     if not kind and is_unknown and one.blob.size_bytes <= _SNIFFED_BYTES:
         kind = "text"
     if kind not in ("markdown", "table", "text"):
@@ -293,6 +298,12 @@ def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
     lines = lines[:-1] if len(lines) > 1 and not lines[-1] else lines
     is_cut, lines = text.is_cut or len(lines) > _MOST_LINES, lines[:_MOST_LINES]
     return found | {"kind": "text", "lines": lines, "is_cut": is_cut}
+
+
+def _misfits(one: _One) -> bool:
+    """Whether the first bytes are not of what the name says: a browser could not show it."""
+    with closing(one.share.reader(one.blob, 0, min(one.blob.size_bytes, _FIRST_BYTES))) as chunks:
+        return bool(plugin("file_kinds").misfit(one.parts[-1], b"".join(chunks)))
 
 
 def _neighbours(one: _One, caller: Caller, state: Mapping[str, str]) -> tuple[str, str]:

@@ -52,7 +52,7 @@
   <div class="scroll lines" role="region" aria-label="{{page.name}}" tabindex="0"><pre class="numbers" aria-hidden="true">{{"\n".join(map(str, range(1, len(page.lines) + 1)))}}</pre><pre class="code" dir="auto">
 {{"\n".join(page.lines)}}</pre></div>
 % else:
-  <p class="note">{{t("view.none")}}</p>
+  <p class="note">{{page.none}}</p>
 % end
 % if page.is_cut:
   <p class="note">{{t("view.cut")}} <a href="{{page.href}}" download>{{t("view.download")}}</a></p>

@@ -133,7 +133,7 @@ def test_the_list_of_pages_has_their_titles_and_stands_in_the_menu(site: Site) -
 @pytest.mark.parametrize(("address", "status", "words"), [
     ("apps/hand/pages/latin", 415, "latin.md is not UTF-8 text"), ("apps/hand/pages/huge", 413, "has over 1 MB"),
     ("apps/hand/pages/polici", 404, "there is no page polici; did you mean policy?"),
-    ("apps/hand/pages/..%2fapp", 400, "slash"), ("apps/hand/pages/..", 400, "segment"),
+    ("apps/hand/pages/..%2fapp", 400, "slash"), ("apps/hand/pages/..", 400, "the name is empty, or is . or .."),
     ("apps/desk/pages", 404, "has no pages"),
     ("apps/hand/pages/policy?x=1", 400, "x is no parameter here"), ("apps/wiki/pages/none", 404, ""),
 ])  # fmt: skip

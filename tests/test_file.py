@@ -917,3 +917,7 @@ def test_a_walk_looks_at_no_more_than_it_is_asked_for(file: Any, tmp_path: Path,
     looks.clear()
     assert [one.path for one in file.scan("many", after="many/d/e")] == ["many/d/e/f", "many/g", "many/\ufffd"]
     assert not {"many/a", "many/b", "many/c"} & {*looks}
+    looks.clear()
+    found = list(app.plugin("file_names").entries(file, "many", "F"))
+    assert [one.path for one in found] == ["many/d/e/f"]
+    assert {*looks} <= {"many/d", "many/d/e", "many/d/e/f"}

@@ -256,6 +256,8 @@ def test_a_folder_is_made_and_a_taken_or_impossible_name_comes_back(ann: Person,
     for name in ("", "..", "x/y", "n" * 256, "tab\there"):
         again = ann.press(Form(ann.look(f"{share}/?_do=folder"), "form"), ("name", name), but=["name"])
         assert (again.status, 'aria-invalid="true"' in again.text) == (400, True), name
+        assert re.search(r"the name (is|has)", again.text), "in words of the person who typed it"
+        assert "segment" not in again.text
     assert set(ann.stored(f"{share}/")) == {"Neues & Ü", "sub", "other", "a.txt", "B9.txt", "b10.txt"}
 
 

@@ -33,6 +33,8 @@ def shown(site: Site, root: str, target: str, query: str = "_view=1") -> Reply:
 
 # ---- kinds
 
+FIRST_BYTES = {"a.png": b"\x89PNG\r\n\x1a\n", "a.JPG": b"\xff\xd8\xff", "a.pdf": b"%PDF-1.7"}
+
 
 @pytest.mark.parametrize(
     ("name", "element"),
@@ -45,19 +47,33 @@ def shown(site: Site, root: str, target: str, query: str = "_view=1") -> Reply:
     ],
 )  # fmt: skip
 def test_media_are_shown_from_their_own_addresses(site: Site, share: str, root: str, name: str, element: str) -> None:
-    target = put(site, root, name, b"\x89\0\1\2", share)
+    body = FIRST_BYTES.get(name, b"") + b"\x89\0\1\2"
+    target = put(site, root, name, body, share)
     page = shown(site, root, target)
     assert element.format(target) in page.text
     assert f'href="{target}" download' in page.text
     assert "script-src 'self'" in page["Content-Security-Policy"]
     assert "unsafe" not in page["Content-Security-Policy"]
     own = site.get(target, root)
-    assert own.body == b"\x89\0\1\2"
+    assert own.body == body
     assert own["X-Content-Type-Options"] == "nosniff"
     if name == "a.pdf":
         assert own["Content-Security-Policy"] == "frame-ancestors 'self'"
     else:
         assert own["Content-Security-Policy"].endswith("sandbox")
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.pdf"])
+def test_what_is_no_picture_by_its_first_bytes_is_not_shown_as_one(site: Site, root: str, name: str) -> None:
+    page = shown(site, root, put(site, root, name, b"just text")).text
+    assert "There is no preview of such files" in page
+    assert "<img" not in page.partition("<main")[2]
+    assert "<iframe" not in page
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.csv", "a.md", "a.png", "a.mp4", "a"])
+def test_a_file_with_nothing_in_it_says_so(site: Site, root: str, name: str) -> None:
+    assert "There is nothing in this file" in shown(site, root, put(site, root, name, b"")).text
 
 
 @pytest.mark.parametrize(
@@ -66,7 +82,7 @@ def test_media_are_shown_from_their_own_addresses(site: Site, share: str, root: 
         (b"eins\nzwei\n", ["eins", "zwei"]), (b"\xef\xbb\xbfb\xc3\xa4r", ["bär"]),
         ("bär\r\nX".encode("utf-16"), ["bär", "X"]),
         ("bar\nfoo".encode("utf-16-le"), ["bar", "foo"]), ("bar".encode("utf-16-be"), ["bar"]), (b"b\xe4r \x80", ["bär €"]),
-        (b"", [""]), (b"<script>alert(1)</script>", ["&lt;script&gt;alert(1)&lt;/script&gt;"]),
+        (b"<script>alert(1)</script>", ["&lt;script&gt;alert(1)&lt;/script&gt;"]),
     ],
 )  # fmt: skip
 def test_a_text_is_shown_by_lines_whatever_it_was_written_in(

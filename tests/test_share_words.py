@@ -18,6 +18,8 @@ kind = "sql"
 url = "sqlite:///app.db"
 """
 
+WINDOWS = "the name is one that Windows cannot store (of a device, as con is, or with a dot or space at its end)"
+
 
 @pytest.fixture(params=["a", "files", "far/down", "is"])
 def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
@@ -29,7 +31,7 @@ def site(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Site]:
 def test_words_are_left_alone_whatever_a_share_is_called_in_its_provider(site: Site) -> None:
     site.put("files/docs/sub/x", body=b"x")
     for problem, ask in (
-        ("the path has a segment that Windows cannot store (a device name, or a dot or space at its end)", "files/docs/con"),
+        (WINDOWS, "files/docs/con"),
         ("sub is a folder", "files/docs/sub"),
     ):
         with pytest.raises((BadRequest, Conflict)) as caught:
