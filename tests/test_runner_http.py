@@ -2286,6 +2286,14 @@ def test_a_server_goes_on_when_the_files_of_its_program_are_taken_away(tmp_path:
         page = headers | MULTIPART | PAGE
         parts = multipart(("days", None, "x"), ("note", "a.txt", "text"))
         assert server.ask("POST", "/forms/leave", parts, page).status == 422
+        tus = headers | {"Tus-Resumable": "1.0.0", "Content-Type": "application/offset+octet-stream"}
+        begin = {"Upload-Length": "10", "Upload-Metadata": "filename UkVBRE1FLm1k"}
+        begun = server.ask("POST", "/files/docs/", b"# A\n\n| b ", tus | begin)
+        assert server.ask("PATCH", begun["Location"], b"|", tus | {"Upload-Offset": "9"}).status == 204
+        time = b'{"modified_at": "2026-01-31T08:00:00Z"}'
+        assert server.ask("POST", "/files/docs/README.md", time, headers | JSON).status == 200
+        for place in ("/files/docs/README.md?_view=1", "/files/docs/", "/me"):
+            assert server.ask("GET", place, None, headers | PAGE).status == 200, place
     assert not [line for line in server.told if "failed to load" in line]
 
 
