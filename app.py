@@ -51,7 +51,6 @@ import itertools
 import json
 import math
 import mmap
-import operator
 import os
 import random
 import re
@@ -544,10 +543,10 @@ OPERATORS = ("eq", "ne", "lt", "lte", "gt", "gte", "in", "contains", "prefix", "
 
 
 class Condition(NamedTuple):
-    """`field op value`; every condition of a query must hold.
-    Comparing across types, or with a missing or null field, is never true, except ne (everything that is not eq) and
-    null (value True: missing or null; False: neither). in takes a list; contains and prefix compare text by code
-    point, case and all. Text is ordered by code point, false before true; lists and objects compare with nothing."""
+    """`field op value`; every condition of a query must hold. Comparing across types, or with a missing or null field, is
+    never true, except ne (everything that is not eq) and null (True: missing or null; False: neither). in takes a list.
+    contains and prefix compare text by code point, case and all. Text is ordered so, false before true; lists and objects
+    compare with nothing. contains with a list asks for lists that have one of its values as an item, ne for all others."""
 
     field: str
     op: str
@@ -1716,8 +1715,8 @@ class Records(Provider):
         return None
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
-        """The most frequent values of a field, and how many of the records that count() counts have each. None is null or
-        missing; lists and objects are left out. Raises Unsupported if the backend would have to hand out all records."""
+        """The most frequent values of a field, or plain items of lists, and how many of the records that count() counts have
+        each. None is null or missing. Raises Unsupported if the backend would have to hand out all records."""
         raise Unsupported(f"a {self.kind} provider cannot count values")
 
     def groups(self, query: Query, by: Sequence[str], measures: Sequence[Measure], most: int) -> list[Sequence[Json]]:
@@ -6868,7 +6867,7 @@ RESOURCE_TYPES: Mapping[str, type[Resource]] = {
 # What all providers share, and SqlProvider (SQLite): the only section that knows drivers. What all must agree on to the
 # letter, the order of values, filters and cursors, is written once as sort_key and CompiledQuery.
 # uses: ERRORS VALUES CONFIG CONTRACTS
-# defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule key_test
+# defines: STAGED_KEPT_S number_key sort_key value_of_key text_key fold_case has_text value_key key_rule
 #          field_key holds_text is_instant list_mark CompiledQuery PAGE_BYTES weigh page_of stored_key stored_version
 #          stored_weight whole_texts stored_record listed_record stored_text check_commit check_version next_version
 #          check_blob rechunk PendingCommit GroupCommit ProcessLock Pool may_write SQL_SIGNS quote_name
@@ -6974,22 +6973,6 @@ def key_rule(condition: Condition, instant: bool = False) -> tuple[str, list[str
     return (op, keys) if keys else ("in", [])
 
 
-def key_test(condition: Condition, instant: bool = False) -> Callable[[str], bool]:
-    """The condition as a test of the sort_key of its field."""
-    op, keys = key_rule(condition, instant)
-    if op == "in":
-        return set(keys).__contains__
-    if op == "out":
-        return lambda key: key not in keys
-    wanted = keys[0]
-    if op == "prefix":
-        return lambda key: key.startswith(wanted)
-    if op == "contains":
-        return lambda key: key[:1] == "t" and key.find(wanted[1:], 1) > 0
-    compare = {"lt": operator.lt, "lte": operator.le, "gt": operator.gt, "gte": operator.ge}[op]
-    return lambda key: key[:1] == wanted[0] and compare(key, wanted)
-
-
 def field_key(record: Record, name: str, instant: bool = False) -> str:
     """The sort_key of a record's field as Query names it; `instant`: see value_key."""
     if name in ("id", "version"):
@@ -7019,8 +7002,8 @@ def list_mark(query: Query) -> str:
 class CompiledQuery:
     """A checked Query: `terms` are (field, descending) up to the key ("id"), which breaks ties.
 
-    `tests` are (field, whether it is compared as an instant, the test of its sort_key). `after` is the sort_key of every
-    term of the record that the cursor stands on; [] at the beginning.
+    `tests` are those of a record. `after` is the sort_key of every term of the record that the cursor stands on; [] at the
+    beginning.
     """
 
     __slots__ = ("after", "folded", "query", "terms", "tests")
@@ -7031,7 +7014,7 @@ class CompiledQuery:
         names = [*query.order_by, "id"]
         names = names[: [name.removeprefix("-") for name in names].index("id") + 1]
         self.terms = [(name.removeprefix("-"), name.startswith("-")) for name in names]
-        self.tests = [(c.field, is_instant(query, c), key_test(c, is_instant(query, c))) for c in query.where]
+        self.tests = [plugin("record_tests").of(query, c) for c in query.where]
         self.after: list[str] = []
         if query.after:
             mark, *self.after = decode_cursor(query.after, len(self.terms) + 1)
@@ -7053,9 +7036,8 @@ class CompiledQuery:
 
     def selects(self, record: Record) -> bool:
         """Whether the record meets the filter and the search, the cursor aside."""
-        for name, instant, test in self.tests:
-            if not test(field_key(record, name, instant)):
-                return False
+        if not all(test(record) for test in self.tests):
+            return False
         return not self.folded or holds_text(record, self.query.search_fields, self.folded)
 
     def follows(self, record: Record) -> bool:
@@ -7850,10 +7832,7 @@ class SqlProvider(_SqliteBlobs, Records, Queries):
         return int(rows[0][0]) if rows else 0
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
-        found = self._counts.facet(query, field, most)
-        if found is None:
-            found = self._rows(CompiledQuery(query._replace(after="")), lambda sql: sql.facet(field, most))
-        return [(value_of_key(key or ""), count) for key, count in found if key != "z"][:most]
+        return cast("list[tuple[Json, int]]", plugin("sql_facets").of_sqlite(self, query, field, most))
 
     def _rows(
         self,
@@ -9134,6 +9113,7 @@ _ASKED_FOR_LATE = tuple(
     file_copies file_moves file_trees app_home app_pages dashboards list_facts sql_groups sql_sums template_faults
     file_view quota_count share_folders tus upload_parts file_kinds kept_asked kept_files kept_pages file_steps
     at_work mailed_links readiness share_words tokens instants resumed_digest markdown_html markdown_tables zones
+    choice_counts record_tests sql_facets
     """.split()
 )
 

@@ -126,7 +126,7 @@ class AdminTable(Resource):
         self.seconds = frozenset(column for column in columns if column.endswith("_at"))  # kept as Unix seconds, 0 = never
         key = () if secret else (Column("id", "Id"),)
         times = dict.fromkeys((*self.seconds, "at"), "date-time")
-        types = {"count": "number"}
+        types = {"count": "number", "grants": "array", "roles": "array"}
         titled = (
             Column(one, one.replace("_", " ").capitalize(), types.get(one, "string"), times.get(one, "")) for one in columns
         )

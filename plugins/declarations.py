@@ -21,14 +21,14 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import fields
+    from plugins import fields, list_filters
 else:
-    fields = plugin("fields")
+    fields, list_filters = plugin("fields"), plugin("list_filters")
 
 # ==== 1. DECLARATIONS ============================================================================================
 # Each setting is right by itself when this runs; here it is looked at beside the others of its table.
 # uses: ERRORS CONFIG RESOURCES ASSEMBLY plugin:calendars plugin:charts plugin:fields plugin:form_views plugin:lines
-#          plugin:options plugin:patterns plugin:reading plugin:row_rules plugin:toml_advice
+#       plugin:list_filters plugin:options plugin:patterns plugin:reading plugin:row_rules plugin:toml_advice
 # defines: of_field of_name of_sections of_columns slow_patterns of_options of_state
 
 _NUMERIC = ("number", "integer")
@@ -177,7 +177,12 @@ def of_columns(view: View, form: Form) -> Iterator[Fault]:
     else:
         yield from plugin("reading").of_form(view, form, known)
         yield from plugin("charts").faults(config, form)
+    lists = {column.name for column in form.columns if column.type == "array"}
     for one in config.where:
+        if one.field in lists and one.op not in list_filters.ITEM_OPERATORS:
+            fit = ", ".join(list_filters.ITEM_OPERATORS)
+            detail = f"compares {one.field}, which holds several values, with {one.op}: write one of {fit}"
+            yield Fault(f"views.{view.name}.where", "configuration", detail)
         values = one.value if one.op == "in" else [one.value]
         compares = one.field in form.instants and one.op not in ("contains", "prefix", "null")
         for text in filter(

@@ -64,7 +64,6 @@ from app import (
     check_version,
     disk_errors,
     dump_json,
-    field_key,
     load_json,
     may_write,
     need_blob,
@@ -75,16 +74,18 @@ from app import (
 )
 
 if TYPE_CHECKING:
+    from plugins import groups, record_tests
     from plugins.disk import make_folder, replace_file, sync, sync_folder
 else:
+    groups, record_tests = plugin("groups"), plugin("record_tests")
     _disk = plugin("disk")
     make_folder, replace_file = _disk.make_folder, _disk.replace_file
     sync, sync_folder = _disk.sync, _disk.sync_folder
 
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
-# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:presence plugin:reserve
-# plugin:upload_parts
+# uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:groups plugin:presence
+# plugin:record_tests plugin:reserve plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider
@@ -602,10 +603,14 @@ class FolderRecords(Records):
             return sum(map(compiled.selects, records.values()))
 
     def facet(self, query: Query, field: str, most: int) -> list[tuple[Json, int]]:
-        compiled = CompiledQuery(query._replace(after=""))
+        compiled, deadline, found = CompiledQuery(query._replace(after="")), groups.deadline(), Counter[str]()
         with self._table(query.table) as records:
-            found = Counter(field_key(record, field) for record in records.values() if compiled.selects(record))
-        first = heapq.nsmallest(most, ((-count, key) for key, count in found.items() if key != "z"))
+            for number, record in enumerate(records.values()):
+                if number % 500 == 499 and time.monotonic() > deadline:
+                    raise groups.too_long()
+                if compiled.selects(record):
+                    found.update(record_tests.facet_keys(record_tests.value_of(record, field)))
+        first = heapq.nsmallest(most, ((-count, key) for key, count in found.items()))
         return [(value_of_key(key), -count) for count, key in first]
 
     def count_up_to(self, query: Query, most: int, timeout_s: float) -> int | None:

@@ -31,6 +31,7 @@ _RANGES = {
     list_filters.MOMENT: "date",
     "time": "time",
 }
+_TRUTHS = {"true": "common.yes", "false": "common.no", "null": "filter.unset"}
 _NO_FILTER = ("file", "lines", "grants")  # formats that nobody can ask for
 _MOST_CHOICES = 200
 _SHAPES = {"date": r"[0-9]{4}-[0-9]{2}-[0-9]{2}", "time": r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?"}  # that controls can show
@@ -58,7 +59,7 @@ def askings(
     are too many or not to be seen."""
     found = []
     for column in columns:
-        if column.format in _NO_FILTER or column.type in ("array", "object") or not can_be_filtered(column.name):
+        if column.format in _NO_FILTER or column.type == "object" or not can_be_filtered(column.name):
             continue
         field, title = fields.get(column.name), locale.heading(column)
         choices = _choices(column, field, locale, offered)
@@ -89,18 +90,23 @@ def _choices(
     if hasattr(column.titles, "learn") or (field and field.looked_up):
         return offered(column.name) or ()
     pairs = field.choices if field and field.choices else [(value, title) for value, title in column.titles.items()]
-    numbers = column.type in ("number", "integer")
+    numbers = (field.item_type if field else column.type) in ("number", "integer")
     found = [(str(v), column.titles.get(v) or (locale.write_number(v) if numbers else str(title))) for v, title in pairs]
     return found if len(found) <= _MOST_CHOICES else ()
 
 
 def controls(
-    found: Sequence[Asking], asked: Mapping[str, str], wrong: Mapping[str, str], locale: Locale
+    found: Sequence[Asking],
+    asked: Mapping[str, str],
+    wrong: Mapping[str, str],
+    locale: Locale,
+    counts: Mapping[str, Mapping[str, int]],
 ) -> list[SimpleNamespace]:
-    """What the template shows of each, with what is asked for now and what is wrong with it."""
+    """What the template shows of each, with what is asked for now and what is wrong with it; of columns in `counts` with
+    how many rows have each value, by its text."""
     return [
         SimpleNamespace(
-            kind=one.kind, title=one.title, id=f"w{number}", **_shown(one, asked, locale),
+            kind=one.kind, title=one.title, id=f"w{number}", **_shown(one, asked, locale, counts.get(one.column.name)),
             faults=[(name, wrong[name]) for name in _names(one) if name in wrong],
         )
         for number, one in enumerate(found)
@@ -112,21 +118,33 @@ def _names(one: Asking) -> list[str]:
     return [one.column.name + ("__" + op if op else "") for op in one.ops]
 
 
-def _shown(one: Asking, asked: Mapping[str, str], locale: Locale) -> dict[str, Any]:
+def _shown(one: Asking, asked: Mapping[str, str], locale: Locale, counts: Mapping[str, int] | None) -> dict[str, Any]:
     name = one.column.name
+
+    def counted(text: str) -> str:
+        return "" if counts is None else locale.write_count(counts.get(text, 0))
+
     if one.kind == "choice":
         given = [asked[key] for key in (name, f"{name}__in") if asked.get(key)]
         chosen = {part for text in given for part in list_filters.parts(text, one.column.titles)}
         write = plugin("fields").with_commas
-        options = [SimpleNamespace(value=write(v), title=title, selected=v in chosen) for v, title in one.choices]
+        options = [
+            SimpleNamespace(value=write(v), title=title, selected=v in chosen, count=counted(v)) for v, title in one.choices
+        ]
         return {"name": f"{name}__in", "options": options, "said": [each.title for each in options if each.selected]}
     if one.kind == "truth":
         null = {"true": "null", "false": ""}.get(asked.get(f"{name}__null", ""), "")
-        return {"name": name, "value": asked.get(name) or null}
+        options = [SimpleNamespace(value=text, title=title, count=counted(text)) for text, title in _truths(locale)]
+        return {"name": name, "value": asked.get(name) or null, "options": options}
     if one.kind == "text":
         return {"name": f"{name}__contains", "value": asked.get(f"{name}__contains", ""), "type": "text"}
     ends = [_end(one, f"{name}__{op}", asked, locale) for op in one.ops]
     return {"from_": ends[0], "to": ends[1]}
+
+
+def _truths(locale: Locale) -> list[tuple[str, str]]:
+    """(text, title) of yes, no and neither."""
+    return [(text, str(locale.t(name))) for text, name in _TRUTHS.items()]
 
 
 def _end(one: Asking, name: str, asked: Mapping[str, str], locale: Locale) -> SimpleNamespace:
@@ -193,9 +211,9 @@ def said(column: Column, op: str, text: str, locale: Locale) -> str:
         return str(t("filter.empty" if is_empty else "filter.there", field=title))
     if not text:
         return str(t("filter.no_text" if op != "ne" else "filter.some_text", field=title))
-    if op in ("contains", "prefix"):
+    if op in ("contains", "prefix") and column.type != "array":
         return str(t(_WORDS[op], field=title, value=text))
-    if op in ("eq", "in"):
+    if op in ("eq", "in", "contains"):
         texts = list_filters.parts(text, column.titles) if op == "in" else [text]
         return str(t("filter.is", field=title, value=t("common.comma").join(_values(column, texts, locale))))
     words = _TIMES if column.format in ("date", "date-time", list_filters.MOMENT, "time") else _WORDS
@@ -206,10 +224,12 @@ def said(column: Column, op: str, text: str, locale: Locale) -> str:
 
 def _values(column: Column, texts: Sequence[str], locale: Locale) -> list[str]:
     """Texts of an address as the list shows their values."""
-    values = [_read(column, text, locale) for text in texts]
+    is_list = column.type == "array"
+    read = [list_filters.items(text) if is_list else [_read(column, text, locale)] for text in texts]
     if learn := getattr(column.titles, "learn", None):
         with suppress(AppError):
-            learn(values)
+            learn([one for some in read for one in some])
+    values = [next((one for one in some if one in column.titles), some[0]) for some in read]
     return [locale.show(column, value) or text for value, text in zip(values, texts, strict=True)]
 
 

@@ -42,15 +42,16 @@ from app import (
 )
 
 if TYPE_CHECKING:
-    from plugins import groups, joins, reading, row_rules, tallies
+    from plugins import groups, joins, list_filters, reading, row_rules, tallies
     from plugins.joins import Join
 else:
     groups, joins, reading, tallies = map(app.plugin, ("groups", "joins", "reading", "tallies"))
-    row_rules = app.plugin("row_rules")
+    list_filters, row_rules = app.plugin("list_filters"), app.plugin("row_rules")
 
 # ==== 1. JOINED ==================================================================================================
 # Records with columns of other forms beside their own.
-# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:groups plugin:joins plugin:reading plugin:row_rules plugin:statements
+# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:groups plugin:joins plugin:reading plugin:row_rules
+#       plugin:statements
 # defines: MOST_SORTED JoinedView
 
 MOST_SORTED = 10_000  # rows that are read to be ordered by a column of another form
@@ -467,15 +468,22 @@ def _together(op: str, values: Sequence[Any], instant: bool) -> Json:
 
 # ==== 3. VIEWS ===================================================================================================
 # Which of them a declared view is, and what is wrong with its settings.
-# uses: ERRORS CONFIG RESOURCES JOINED GROUPED plugin:charts plugin:reading
+# uses: ERRORS VALUES CONFIG RESOURCES JOINED GROUPED plugin:charts plugin:list_filters plugin:reading
 # defines: of settings_faults faults
 
 
 def of(config: ViewConfig, form: Form, locale: Any) -> View:
     """A view of a form."""
+    config = config.replaced(where=tuple(_of_items(one, form) for one in config.where))
     if is_grouped(config):
         return GroupedView(config, form, locale)
     return (JoinedView if any("." in name for name in (*config.columns, *config.order_by)) else View)(config, form, locale)
+
+
+def _of_items(one: Condition, form: Form) -> Condition:
+    """A condition of a view, as find() asks lists for their items. One that does not go with lists is a fault of its own."""
+    is_list = any(column.name == one.field and column.type == "array" for column in form.columns)
+    return (list_filters.of_items(one) or one) if is_list else one
 
 
 def settings_faults(config: ViewConfig) -> Iterator[Fault]:

@@ -20,20 +20,18 @@ from app import (
     Record,
     TooLarge,
     is_key,
-    key_test,
     nearest,
-    value_key,
 )
 
 if TYPE_CHECKING:
-    from plugins import options
+    from plugins import options, record_tests
 else:
-    options = app.plugin("options")
+    options, record_tests = app.plugin("options"), app.plugin("record_tests")
 
 # ==== 1. JOINS ===================================================================================================
 # Values are looked up many at once, of however many rows; a filter is asked of the other form first, which makes it one of
 # the field itself. So it is the same on every provider.
-# uses: ERRORS VALUES CONFIG RESOURCES PROVIDERS plugin:options
+# uses: ERRORS VALUES CONFIG RESOURCES plugin:options plugin:record_tests
 # defines: Joined Join pushed fault named with_joined
 
 _AT_ONCE = 100  # values that are looked up together
@@ -154,12 +152,12 @@ class Join:
         is_not = is_null or one.op == "ne"
         inner = Condition(self.inner, "null", False) if is_null else Condition(self.inner, one.op, one.value)
         if one.op == "ne":
-            inner = inner._replace(op="eq")
+            inner = inner._replace(op="eq" if record_tests.items_of(one) is None else "contains")
         query = Query(form.table, (inner,), ("id",), _MOST_MATCHES, instants=form.instants)
         page = form.store.find(query)
         instant = self.inner in form.instants and one.op not in ("contains", "prefix")
-        test, keys = key_test(inner, instant), [key for key, _ in self._pairs(page.items)]
-        fitting = [key for key, value in self.values(keys).items() if test(value_key(value, instant))]
+        test, keys = record_tests.of_value(inner, instant), [key for key, _ in self._pairs(page.items)]
+        fitting = [key for key, value in self.values(keys).items() if test(value)]
         most = _MOST_OTHERS if is_not else _MOST_MATCHES
         if page.next or len(fitting) > most:
             raise TooLarge(f"more than {most:,} records of {self.address} fit {self.name}: narrow it")
@@ -171,6 +169,8 @@ class Join:
 def pushed(joins: Mapping[str, Join], query: Query, columns: Sequence[Column], own: Any) -> Query | None:
     """A query of the records in `own` that names columns of joins, with what its provider needs to look them up; None if it
     cannot."""
+    if any(one.field in joins and record_tests.items_of(one) is not None for one in query.where):
+        return None  # items of lists are looked for among a form's own fields alone
     named = dict.fromkeys([*(one.field for one in query.where), *(name.removeprefix("-") for name in query.order_by)])
     found = [joins[name].joined(own) for name in named if name in joins]
     moments = {one.name for one in columns if one.format == "date-time" and one.name in named and one.name in joins}

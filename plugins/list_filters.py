@@ -18,9 +18,10 @@ else:
 # Every list reads its filters here: records, views, and those of the administration. What is left empty asks for nothing,
 # since a page's form sends all of its controls.
 # uses: ERRORS VALUES plugin:column_formats plugin:fields
-# defines: MOMENT DAY Moment conditions is_empty plain parts
+# defines: MOMENT DAY ITEM_OPERATORS Moment conditions is_empty plain of_items items parts
 
 MOMENT, DAY = "moment", "day"  # the formats of SQL columns with times and with days, which may be stored in several ways
+ITEM_OPERATORS = ("eq", "ne", "in", "contains", "null")  # that go with columns of lists
 _DAYS = ("eq", "gte", "gt", "lte", "lt")  # operators that take a day for a column of times
 _BEGINS = re.compile(r"[0-9]{4}(-[0-9]{2}){0,2}")  # what a date may begin with
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -60,6 +61,12 @@ def conditions(name: str, text: str, column: Column, locale: Any) -> list[Condit
         return [Condition(column.name, "null", op == "eq")]
     if op == "null":
         return [Condition(column.name, op, _truth(name, text, column))]
+    if column.type == "array":
+        texts = parts(text, column.titles) if op == "in" else [text]
+        found = of_items(Condition(column.name, op, [value for one in texts for value in items(one)]))
+        if found is None:
+            raise _refused(name, text, column, f"holds several values: ask with {', '.join(ITEM_OPERATORS)}")
+        return [found]
     if op in ("contains", "prefix"):
         return [Condition(column.name, op, text)]
     if column.format in ("date-time", MOMENT, DAY) and op in _DAYS and (day := _day(text, locale)):
@@ -96,6 +103,24 @@ def _plain(text: str, column: Column, locale: Any) -> str:
     if read is None or isinstance(read, Unread):
         return text
     return read if isinstance(read, str) else dump_json(read)
+
+
+def of_items(condition: Condition) -> Condition | None:
+    """A condition on a column that holds lists, as find() asks them for their items; None if its operator does not go with
+    them. What is equal to one of the items is meant, or to none of them."""
+    op, value = condition.op, condition.value
+    if op not in ITEM_OPERATORS:
+        return None
+    if op == "null":
+        return condition
+    return Condition(
+        condition.field, "ne" if op == "ne" else "contains", value if isinstance(value, list | tuple) else [value]
+    )
+
+
+def items(text: str) -> list[Json]:
+    """What a text of an address means as an item of a list, which may hold texts or numbers."""
+    return [text, fields.number_of(text)] if fields.is_number(text) else [text]
 
 
 def parts(text: str, known: Iterable[Json]) -> list[str]:

@@ -15,6 +15,7 @@ from app import COUNTED, Action, AppError, BadRequest, Column, Exchange, Form, R
 if TYPE_CHECKING:
     from plugins import cells, controls, filter_row, list_columns, list_filters, pages
     from plugins.catalogue import Words
+    from plugins.choice_counts import Counts
     from plugins.controls import Input
     from plugins.filter_row import Asking
     from plugins.pages import Pages
@@ -26,8 +27,8 @@ else:
 # ==== 1. ASKED ===================================================================================================
 # What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
 # same on each look at it: they are written once for its columns and language.
-# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:controls plugin:filter_row plugin:list_columns
-#       plugin:pages
+# uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:choice_counts plugin:controls plugin:filter_row
+#       plugin:list_columns plugin:pages
 # defines: again
 
 
@@ -66,6 +67,7 @@ class _Asked:
         declared = ",".join(view.config.order_by) if view else ""
         self.order = self.again.get("_sort") or (request.params.get("_sort") if request else "") or declared
         self._found: list[Asking] | None = None
+        self._counts: Counts = {}
 
     def _link(self, **changed: str | None) -> str:
         return self.exchange.url(self.here, **{**self.again, **changed})
@@ -120,7 +122,8 @@ class _Asked:
         differs = self.again or self._changes(wrong) or self.page.get("build") or found["params"] or found["facets"]
         if differs or found["search"] is None:
             return ""
-        return self._html("_filter.tpl", False, lambda: {"page": SimpleNamespace(**found)})
+        names = {"page": SimpleNamespace(**found), "t": self.locale.t}
+        return str(self._kept("_filter.tpl", False, lambda: self.way.part("_filter.tpl", names).rstrip("\n"), self._counts))
 
     def _wrong(self) -> dict[str, str]:
         """What is wrong with a parameter, by its name, if anything was asked for."""
@@ -148,8 +151,16 @@ class _Asked:
         """The HTML of the controls of the columns, the parameters that they say, and whether they are few."""
         if self.page.get("search") is None or (self.page.get("build") and not self.page.get("asks")):
             return "", set(), False
-        made = self._kept("asking", self._changes(wrong), lambda: self._made(self.form, response, wrong))
+        self._counts = self._counted(response)
+        made = self._kept("asking", self._changes(wrong), lambda: self._made(response, wrong), self._counts)
         return cast("tuple[str, set[str], bool]", made)
+
+    def _counted(self, response: Response) -> Counts:
+        """How many records have each choice, of a list of a form's records; {} if anything is wrong with what was asked."""
+        form = self.page.get("form")
+        if not isinstance(form, Form) or self.page.get("faults"):
+            return {}
+        return cast("Counts", app.plugin("choice_counts").of_list(form, self.again, self._askings(response)))
 
     @cached_property
     def form(self) -> Form | None:
@@ -161,13 +172,13 @@ class _Asked:
         """Whether the controls of the columns change by themselves: choices are looked up, or something was wrong."""
         return bool(self.form and self.form.looked_up) or bool(wrong)
 
-    def _kept(self, part: Any, changes: bool, make: Callable[[], Any]) -> Any:
-        """What make() makes of a list that is not narrowed, made once unless it `changes`."""
+    def _kept(self, part: Any, changes: bool, make: Callable[[], Any], of: Any = None) -> Any:
+        """What make() makes of a list that is not narrowed, made once unless it `changes` or is made `of` something else."""
         if self.again or changes:
             return make()
-        if part not in self.kept:
-            self.kept[part] = make()
-        return self.kept[part]
+        if part not in self.kept or self.kept[part][0] != of:
+            self.kept[part] = of, make()
+        return self.kept[part][1]
 
     @cached_property
     def kept(self) -> dict[Any, Any]:
@@ -186,15 +197,21 @@ class _Asked:
 
         return str(self._kept((template, *of), changes, make))
 
-    def _made(self, form: Form | None, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
-        own, locale = {one.name for one in self.page.get("inputs", ())}, self.locale
-        at = f"{form.records_at}/x" if form else ""
-        may = any(response.caller.may(one, at) for one in (Action.CREATE, Action.UPDATE)) if form else False
-        offered = filter_row.lookups(form, may_see=may) if form else _nothing
-        asked_for = [one for one in self.known if one.name not in own]
-        self._found = found = filter_row.askings(asked_for, form.fields if form else {}, locale, offered)
+    def _askings(self, response: Response) -> list[Asking]:
+        """How each of the columns is asked for."""
+        if self._found is None:
+            form, own = self.form, {one.name for one in self.page.get("inputs", ())}
+            at = f"{form.records_at}/x" if form else ""
+            may = any(response.caller.may(one, at) for one in (Action.CREATE, Action.UPDATE)) if form else False
+            offered = filter_row.lookups(form, may_see=may) if form else _nothing
+            asked_for = [one for one in self.known if one.name not in own]
+            self._found = filter_row.askings(asked_for, form.fields if form else {}, self.locale, offered)
+        return self._found
+
+    def _made(self, response: Response, wrong: Mapping[str, str]) -> tuple[str, set[str], bool]:
+        found, locale = self._askings(response), self.locale
         html = self.way.part("_asking.tpl", {
-            "controls": filter_row.controls(found, self.again, wrong, locale), "t": locale.t,
+            "controls": filter_row.controls(found, self.again, wrong, locale, self._counts), "t": locale.t,
             "sorts": self._sorts() if self.is_sorted else (),
         })  # fmt: skip
         names = filter_row.covered(found, self.again) | ({"_sort"} if self.is_sorted else set())

@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import app
-from app import OPERATORS, RESERVED_FIELDS, Answer, Asked, Column, Fault, Host, Value, dump_json
+from app import OPERATORS, RESERVED_FIELDS, Answer, Asked, Column, Fault, Host, Value, dump_json, plugin
 
 # ==== 1. SCHEMAS =================================================================================================
 # What stands in bodies and answers, each under components/schemas by a name of its own: generators of clients make a class
 # of each, and stop where the same one stands twice. What is sent is described strictly. What is answered may have been
 # stored under earlier rules, so only its types are named.
-# uses: ERRORS VALUES CONFIG
+# uses: ERRORS VALUES CONFIG plugin:list_filters
 # defines: ref SHARED Names choices_of input_of patch_of record_of rows_of own_param
 #          asked_of
 
@@ -322,8 +322,10 @@ def asked_of(columns: Sequence[Column], other: Collection[str] = ()) -> list[Val
     """The parameters of a list that depend on its columns: its order, and a filter for each that has no `other` meaning."""
     found = []
     for one in columns:
-        if one.name not in other and one.type != "array" and one.format != "file":
-            words = f"rows with this {one.name}; {one.name}__OP with OP one of {', '.join(_OPERATORS)} is another filter"
+        if one.name not in other and one.format not in ("file", "lines"):
+            ops = plugin("list_filters").ITEM_OPERATORS[1:] if one.type == "array" else _OPERATORS
+            what = f"this as one of its {one.name}" if one.type == "array" else f"this {one.name}"
+            words = f"rows with {what}; {one.name}__OP with OP one of {', '.join(ops)} is another filter"
             found.append({"name": one.name, "in": "query", "required": False, "description": words, "schema": _wanted(one)})
     part = f"-?({'|'.join(one.name for one in columns)})" if columns else "[^,]+"
     order = {"name": "_sort", "in": "query", "required": False, "schema": _TEXT | {"pattern": f"^({part}(,{part})*)?$"}}
@@ -334,7 +336,7 @@ def _wanted(column: Column) -> Value:
     """The schema of what a filter compares with."""
     if column.format in ("date", "date-time"):
         return _TEXT | {"format": column.format}
-    if column.type == "string":
+    if column.type in ("string", "array"):
         return _TEXT | {"pattern": _PLAIN}
     return {"type": "number" if column.type == "integer" else column.type}
 

@@ -35,10 +35,11 @@ from app import ConfigError, Fault, Json, Record, Setting, Unavailable, quote_na
 if TYPE_CHECKING:
     import ssl
 
-    from plugins import postgres_groups, postgres_joins, sql_files, sql_records, sql_sums, sql_views
+    from plugins import postgres_groups, postgres_joins, sql_facets, sql_files, sql_records, sql_sums, sql_views
 else:
     sql_files, sql_records, sql_views = map(app.plugin, ("sql_files", "sql_records", "sql_views"))
     postgres_groups, postgres_joins, sql_sums = map(app.plugin, ("postgres_groups", "postgres_joins", "sql_sums"))
+    sql_facets = app.plugin("sql_facets")
 
 # ==== 1. SERVER ==================================================================================================
 # What Satchel makes in a database, where the server is, what its errors mean, and connections to it.
@@ -531,7 +532,8 @@ class LimitedPool(app.Pool):
 
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
-# uses: ERRORS VALUES PROVIDERS SERVER plugin:postgres_joins plugin:postgres_times plugin:sql_records plugin:sql_views
+# uses: ERRORS VALUES PROVIDERS SERVER plugin:postgres_joins plugin:postgres_times plugin:sql_facets
+# plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -579,6 +581,9 @@ class PostgresQuery(sql_records.SqlQuery):
         if name == "version":
             return f'({quote_name(self._schema)}._sort_key(to_jsonb(version)) collate "C")'
         return postgres_joins.field(self, name, instant) or field_of(self._schema, name, instant)
+
+    def _items(self, name: str) -> tuple[str, str]:
+        return sql_facets.postgres_items(self._schema, "null::jsonb" if app.check_text(name) else f"data->{literal(name)}")
 
     def _bind(self, value: Json) -> str:
         placeholder = f"${len(self.values) + 1}"
@@ -833,7 +838,7 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_groups plugin:postgres_joins
-#       plugin:postgres_moment plugin:sql_files plugin:sql_sums plugin:sql_views
+# plugin:postgres_moment plugin:sql_facets plugin:sql_files plugin:sql_sums plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 
@@ -1171,7 +1176,7 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
     kind = "postgres"
     atomic = True
     joins_tables, walk = True, postgres_joins.walk
-    groups, sums = postgres_groups.groups, sql_sums.of_postgres
+    groups, facet, sums = postgres_groups.groups, sql_facets.of_postgres, sql_sums.of_postgres
     settings = (
         Setting(
             "url", "text", app.REQUIRED, 'postgresql://user@host:port/database, or "env:NAME"; ?sslmode= as libpq has it'
@@ -1235,11 +1240,6 @@ class PostgresProvider(PostgresTables, app.Records, sql_files.SqlFiles, app.Blob
                 if state_of(error) != "57014":
                     raise
                 return None
-
-    def facet(self, query: app.Query, field: str, most: int) -> list[tuple[Json, int]]:
-        sql = PostgresQuery(app.CompiledQuery(query._replace(after="", order_by=())), self._named(query.table), self._schema)
-        found = self._rows(query.table, sql.facet(field, most), list(sql.values.values()))
-        return [(app.value_of_key(key or ""), int(count)) for key, count in found if key != "z"][:most]
 
     def _compares_here(self, query: app.Query) -> bool:
         """Whether moments are asked for that the database cannot compare, because the account may not make _moment_key."""

@@ -18,7 +18,7 @@ else:
 # ==== 1. POSTGRES ================================================================================================
 # One statement, which ends after the provider's `timeout`.
 # uses: VALUES PROVIDERS plugin:groups plugin:postgres plugin:sql_groups
-# defines: groups
+# defines: groups rows
 
 
 class _PostgresGrouping(sql_groups.Grouping):
@@ -48,10 +48,10 @@ def groups(
     postgres = app.plugin("postgres")
     sql = postgres.PostgresQuery(CompiledQuery(query), provider._named(query.table), provider._schema)
     text = grouping.statement(sql)
-    return grouping.answer(_rows(provider, query.table, text, list(sql.values.values())))
+    return grouping.answer(rows(provider, query.table, text, list(sql.values.values())))
 
 
-def _rows(provider: PostgresProvider, table: str, text: str, values: Sequence[Json]) -> Sequence[Sequence[Json]]:
+def rows(provider: PostgresProvider, table: str, text: str, values: Sequence[Json]) -> Sequence[Sequence[Json]]:
     """Those of a statement over a table, none if there is no such table. Raises QueryTimeout."""
     if rules.limit_s() >= rules.GROUPS_S:
         return provider._rows(table, text, values)

@@ -185,7 +185,7 @@ def drop(name: str, connection: sqlite3.Connection) -> None:
 
 # ==== 2. QUERIES =================================================================================================
 # A query over what is kept, which orders, filters and counts sort keys as one over the records does.
-# uses: VALUES PROVIDERS plugin:sql_records TABLES
+# uses: VALUES PROVIDERS TABLES plugin:sql_records
 # defines: CountQuery
 
 
@@ -194,6 +194,8 @@ class CountQuery(sql_records.SqliteQuery):
 
     A number is null if it is not known.
     """
+
+    counted, row = _SUM, ("data", "n")
 
     def __init__(self, query: Query, kept: CountTable, numbers: Sequence[int]) -> None:
         self._places = {kept.fields[number]: (kept.path(number), f"'$[{place}]'") for place, number in enumerate(numbers)}
@@ -205,6 +207,10 @@ class CountQuery(sql_records.SqliteQuery):
             raise LookupError(name)
         return sql_records.field_sql(name, False).replace(*self._places[name])
 
+    def _items(self, name: str) -> tuple[str, str]:
+        source, key = sql_records.items_sql(name)
+        return source.replace(*self._places[name]), key.replace(*self._places[name])
+
     def _search(self, names: Collection[str], text: str) -> str:
         raise LookupError(text)
 
@@ -213,10 +219,12 @@ class CountQuery(sql_records.SqliteQuery):
         return f"{self._begin()}select {_SUM} from {self._from}"  # noqa: S608
 
     def facet(self, field: str, most: int) -> str:
-        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each."""
+        """Selects the sort keys of a field, lists and objects first and then the most frequent, and how many records that
+        meet the filter have each."""
         column = self._column(field, False)
         some = f"select {column}, {_SUM} as number from {self._from} group by {column} having number is not 0"  # noqa: S608
-        return f"{self._begin()}{some} order by number is null desc, number desc, {column} limit {self._bind(most + 1)}"
+        order = f"number is null desc, {column} = 'z' desc, number desc, {column}"
+        return f"{self._begin()}{some} order by {order} limit {self._bind(most + 1)}"
 
     def groups(self, fields: Sequence[str], most: int) -> str:
         """Selects the sort keys of each combination of values, and how many records that meet the filter have it."""
@@ -229,7 +237,7 @@ class CountQuery(sql_records.SqliteQuery):
 # ==== 3. COUNTS ==================================================================================================
 # What is kept for the tables of a database: made where a table is small or the operator asks for it, dropped when no view
 # needs it any more.
-# uses: VALUES PROVIDERS plugin:sql_records plugin:sql_search TABLES QUERIES
+# uses: VALUES PROVIDERS TABLES QUERIES plugin:sql_records plugin:sql_search
 # defines: SqliteCounts
 
 _MOST_FIELDS = 6  # by which records are counted: each makes a write slower
@@ -315,9 +323,9 @@ class SqliteCounts:
         found = self._ask(query, (), lambda sql: sql.count())
         return found[0][0] if found else None
 
-    def facet(self, query: Query, field: str, most: int) -> list[tuple[str, int]] | None:
-        """What SqlQuery.facet selects; None if what is kept does not tell."""
-        found = self._ask(query, (field,), lambda sql: sql.facet(field, most))
+    def facet(self, query: Query, field: str, most: int, *, items: bool = False) -> list[tuple[str, int]] | None:
+        """What SqlQuery.facet selects, or item_facet with `items`; None if what is kept does not tell."""
+        found = self._ask(query, (field,), lambda sql: (sql.item_facet if items else sql.facet)(field, most))
         return None if found is None or any(number is None for _, number in found) else found
 
     def groups(self, query: Query, fields: Sequence[str], most: int) -> list[Sequence[Any]] | None:

@@ -10,7 +10,7 @@ import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from app import (
     SQL_SIGNS,
@@ -32,9 +32,14 @@ from app import (
     stored_record,
 )
 
+if TYPE_CHECKING:
+    from plugins import record_tests
+else:
+    record_tests = plugin("record_tests")
+
 # ==== 1. QUERIES =================================================================================================
 # A query as a statement over columns that hold sort keys, so that every database orders, filters and pages alike.
-# uses: VALUES PROVIDERS
+# uses: VALUES PROVIDERS plugin:record_tests
 # defines: SqlQuery
 
 
@@ -46,6 +51,8 @@ class SqlQuery(ABC):
 
     position = "instr"
     key = "key"  # as it is ordered by
+    counted = "count(*)"  # how many records rows stand for
+    row: tuple[str, ...] = ("key",)  # the columns that tell rows apart
 
     def __init__(self, compiled: CompiledQuery, table: str) -> None:
         query = compiled.query
@@ -73,6 +80,11 @@ class SqlQuery(ABC):
         """A record's field as its sort_key."""
 
     @abstractmethod
+    def _items(self, name: str) -> tuple[str, str]:
+        """What has a row for each item of a record's field that is a list, of which `data` is the record, and the item's
+        sort_key in it. Neither names a column of the records but `data`."""
+
+    @abstractmethod
     def _search(self, names: Collection[str], text: str) -> str:
         """Whether one of these fields contains what fold_case made of a search; see holds_text."""
 
@@ -90,7 +102,17 @@ class SqlQuery(ABC):
     def _order(self, column: str, descends: bool) -> str:
         return column + (" desc" if descends else "")
 
+    def _has_item(self, name: str, keys: Sequence[str]) -> str:
+        """Whether a field is a list with one of these sort keys among those of its items."""
+        if name in ("id", "version") or not keys:
+            return "1 = 0"
+        source, key = self._items(name)
+        return f"exists (select 1 from {source} where {key} in ({', '.join(map(self._bind, keys))}))"  # noqa: S608
+
     def _condition(self, condition: Condition) -> str:
+        if (items := record_tests.items_of(condition)) is not None:
+            has_item = self._has_item(condition.field, items)
+            return has_item if condition.op == "contains" else f"not {has_item}"
         instant = is_instant(self.compiled.query, condition)
         column = self._column(condition.field, instant)
         op, keys = key_rule(condition, instant)
@@ -138,19 +160,34 @@ class SqlQuery(ABC):
         return f"{self._begin()}select count(*) from ({some}) as satchel_counted"  # noqa: S608
 
     def facet(self, field: str, most: int) -> str:
-        """Selects the sort keys of a field, most frequent first, and how many records that meet the filter have each.
+        """Selects the sort keys of a field, lists and objects first and then the most frequent, and how many records that
+        meet the filter have each.
 
         It is one more than `most`, because the caller leaves "z" out: here, that would be asked of every record.
         """
         column = self._column(field, False)
         some = f"select {column}, count(*) from {self._from} group by {column}"  # noqa: S608
-        return f"{self._begin()}{some} order by count(*) desc, {column} limit {self._bind(most + 1)}"
+        order = f"case when {column} = 'z' then 0 else 1 end, count(*) desc, {column}"
+        return f"{self._begin()}{some} order by {order} limit {self._bind(most + 1)}"
+
+    def item_facet(self, field: str, most: int) -> str:
+        """The same with the items of lists, each of which counts once for a record, in place of the lists."""
+        column, (source, key), count = self._column(field, False), self._items(field), self.counted
+        row, needed = ", ".join(self.row), ", ".join(dict.fromkeys(["data", *self.row]))
+        names = ", ".join(f"satchel_lists.{one} as {one}" for one in self.row)
+        plain = f"select {column} as k, {row} from {self._from} and {column} < 'z'"  # noqa: S608
+        lists = f"select {needed} from {self._from} and {column} = 'z'"  # noqa: S608
+        items = f"select distinct {key} as k, {names} from ({lists}) as satchel_lists, {source}"  # noqa: S608
+        items = f"select * from ({items}) as satchel_items where k not in ('', 'z')"  # noqa: S608
+        every = f"select k, {count} from ({plain} union all {items}) as satchel_values group by k"  # noqa: S608
+        order = f"{count} is null desc, {count} desc, k limit {self._bind(most)}"
+        return f"{self._begin()}{every} having {count} is null or {count} > 0 order by {order}"
 
 
 # ==== 2. SQLITE ==================================================================================================
 # The sort key of a field in SQLite's own functions: an index on it can be read and kept up by every program.
-# uses: VALUES PROVIDERS QUERIES plugin:sql_groups plugin:sql_sums
-# defines: is_plain field_sql SqliteQuery add_functions
+# uses: VALUES PROVIDERS QUERIES plugin:record_tests plugin:sql_groups plugin:sql_sums
+# defines: is_plain field_sql items_sql SqliteQuery add_functions
 
 _SWAPPED = (("0", "9"), ("1", "8"), ("2", "7"), ("3", "6"), ("4", "5"))
 _UNIX_YEAR_1_S = 62_135_683_200  # what instant_key counts from, a day before the year 1
@@ -259,6 +296,20 @@ def field_sql(name: str, instant: bool, row: str = "") -> str:
     )
 
 
+@functools.lru_cache(maxsize=1024)
+def items_sql(name: str) -> tuple[str, str]:
+    """What SqlQuery._items promises, of a field with a plain name. A number is taken as it is written, and never made a
+    float."""
+    path, place = _literal(f'$."{name}"'), "'$[' || item.key || ']'"
+    is_list = f"iif(typeof(data) = 'text' and json_valid(data), json_type(data, {path}), '') = 'array'"
+    twice = f"json_extract(item.json, {place}, {place})"
+    key = (
+        "case item.type when 'text' then 't' || item.value when 'true' then 'b1' when 'false' then 'b0'"
+        f" when 'null' then '' when 'array' then 'z' when 'object' then 'z' else item_key({twice}) end"
+    )
+    return f"json_each(iif({is_list}, json_extract(data, {path}), '[]')) as item", key
+
+
 def _behind_prefix(text: str) -> str:
     """The least text, by code point, behind all that begin with `text`, whose first letter is not the last of all."""
     known = text.rstrip(chr(sys.maxunicode))
@@ -273,6 +324,11 @@ class SqliteQuery(SqlQuery):
         if is_plain(name):
             return field_sql(name, instant)
         return f"field_key(cast(data as blob), {self._bind(name)}, {int(instant)})"
+
+    def _items(self, name: str) -> tuple[str, str]:
+        if is_plain(name):
+            return items_sql(name)
+        return f"json_each(item_keys(cast(data as blob), {self._bind(name)})) as item", "item.value"
 
     def _search(self, names: Collection[str], text: str) -> str:
         """One look into a record for all its fields: to take each out of a large one costs as much as to read it whole."""
@@ -290,6 +346,16 @@ class SqliteQuery(SqlQuery):
 def _sqlite_key(data: str, name: str, instant: int) -> str:
     """field_key for SQL, of a record as it is stored."""
     return field_key(stored_record("", 1, data), name, bool(instant))
+
+
+def _sqlite_items(data: str, name: str) -> str:
+    """item_keys for SQL, of a record as it is stored, as JSON."""
+    return dump_json(cast(Json, record_tests.item_keys(stored_record("", 1, data).value.get(name))))
+
+
+def _sqlite_item(twice: str) -> str:
+    """The sort_key of a number, for SQL, of an array of it and it again."""
+    return sort_key(load_json(twice)[0])
 
 
 def _sqlite_search(data: str, key: str, names: str, folded: str) -> bool:
@@ -331,6 +397,8 @@ def add_functions(connection: sqlite3.Connection) -> None:
     [(encoding,)] = connection.execute("pragma encoding")
     for name, count, function in (
         ("field_key", 3, _sqlite_key),
+        ("item_keys", 2, _sqlite_items),
+        ("item_key", 1, _sqlite_item),
         ("holds_text", 4, _sqlite_search),
         ("fold_case", 1, fold_case),
     ):

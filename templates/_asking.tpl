@@ -5,7 +5,11 @@
 <details class="field pick"><summary><span class="of">{{one.title}}</span> <span class="chosen">{{t("common.comma").join(one.said) or t("field.any")}}</span></summary>
   <fieldset><legend class="visually-hidden">{{one.title}}</legend>
 %     for number, option in enumerate(one.options):
-    <div class="choice"><input type="checkbox" id="{{one.id}}-{{number}}" name="{{one.name}}" value="{{option.value}}"{{" checked" if option.selected else ""}}><label for="{{one.id}}-{{number}}"><bdi>{{option.title}}</bdi></label></div>
+    <div class="choice"><input type="checkbox" id="{{one.id}}-{{number}}" name="{{one.name}}" value="{{option.value}}"{{" checked" if option.selected else ""}}><label for="{{one.id}}-{{number}}"><bdi>{{option.title}}</bdi>\\
+%       if option.count:
+ <span class="count">{{option.count}}</span>\\
+%       end
+</label></div>
 %     end
   </fieldset></details>
 %   elif one.kind == "truth":
@@ -14,8 +18,9 @@
   <p class="error" id="{{one.id}}-error">{{text}}</p>
 %     end
   <select id="{{one.id}}" name="{{one.name}}">
-%     for value, title in (("", t("field.any")), ("true", t("common.yes")), ("false", t("common.no")), ("null", t("filter.unset"))):
-    <option value="{{value}}"{{" selected" if value == one.value else ""}}>{{title}}</option>
+    <option value="">{{t("field.any")}}</option>
+%     for option in one.options:
+    <option value="{{option.value}}"{{" selected" if option.value == one.value else ""}}>{{option.title}}{{" (" + option.count + ")" if option.count else ""}}</option>
 %     end
   </select></div>
 %   elif one.kind == "text":

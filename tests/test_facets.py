@@ -106,6 +106,15 @@ def test_a_facet_that_is_no_column_is_named(tmp_path: Path) -> None:
     opened.close()
 
 
+def test_a_view_that_compares_several_values_as_if_they_were_one_is_named(tmp_path: Path) -> None:
+    tags = 'tags = { type = "array", items = { enum = ["a", "b"] } }\n[views.sales]'
+    where = 'where = [{ field = "tags", gte = "a" }]\nfacets = ["region", "paid"]'
+    with pytest.raises(app.ConfigError) as caught:
+        Site(tmp_path, TOML.replace("[views.sales]", tags).replace('facets = ["region", "paid"]', where))
+    assert [fault.pointer for fault in caught.value.faults] == ["views.sales.where"]
+    assert "tags, which holds several values, with gte: write one of eq, ne, in" in caught.value.faults[0].detail
+
+
 def test_programs_are_told_which_views_have_facets(tmp_path: Path) -> None:
     view = '[views.days]\nfrom = "forms/leave"\nfacets = ["day"]\n'
     site = http_client.Site(tmp_path, edit=lambda config: config + view)

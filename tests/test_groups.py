@@ -22,6 +22,7 @@ provider = "main"
 [forms.moving.fields]
 who = {}
 status = {}
+labels = { type = "array", items = { enum = ["big", "old", "it's"] } }
 [forms.leave]
 provider = "main"
 [forms.leave.fields]
@@ -48,7 +49,11 @@ columns = { n = { count = "days" }, sum = { sum = "days" }, mean = { avg = "days
 from = "forms/leave"
 columns = { who = {}, "who.status" = {}, days = {} }
 order_by = ["days"]
+[views.labelled]
+from = "forms/leave"
+columns = { who = {}, "who.labels" = {} }
 """  # noqa: E501
+LABELS = {"a": ["big", "it's"], "b": ["old"], "c": [], "d": None}
 STATUS = {"a": "Ärzte", "b": "Bau", "c": "Bau", "d": "Chöre"}
 Row = dict[str, Any]
 
@@ -79,7 +84,10 @@ def filled(build: Any) -> Any:
     """A site with rows of some(5), of which those of "e" name a record that is gone."""
     site = build(VIEWS, app.Records)
     if site:
-        made = [site.create("forms/moving", {"who": who, "status": one}) for who, one in (STATUS | {"e": "gone"}).items()]
+        made = [
+            site.create("forms/moving", {"who": who, "status": one, "labels": LABELS.get(who)})
+            for who, one in (STATUS | {"e": "gone"}).items()
+        ]
         for row in some(5):
             site.create("forms/leave", row)
         site.delete(f"forms/moving/records/{made[-1].data['id']}")
@@ -141,6 +149,16 @@ def check_joins(filled: Site) -> None:
         ("who.status=nothing", lambda one: one == "nothing"),
     ):
         same(f"?{query}", [row for row in rows if test(row["who.status"])])
+    for query, fits in (
+        ("who.labels=big", lambda one: "big" in one),
+        ("who.labels__in=old,it's", lambda one: not {"old", "it's"}.isdisjoint(one)),
+        ("who.labels__ne=big", lambda one: "big" not in one),
+        ("who.labels__contains=bi", lambda one: False),
+    ):
+        found = filled.items(f"views/labelled?{query}")
+        expected = [{"who": row["who"], "who.labels": LABELS.get(row["who"])} for row in rows]
+        expected = [one for one in expected if fits(one["who.labels"] or [])]
+        assert sorted(map(str, found)) == sorted(map(str, expected)), query
     for sort, down in (("who.status", False), ("-who.status", True)):
         found = test_matrix.pages(filled, "views/joined", f"_sort={sort},days&_size=5")
         assert [one["who.status"] or "" for one in found] == sorted((one["who.status"] or "" for one in rows), reverse=down)

@@ -11,6 +11,8 @@ from urllib.parse import parse_qsl, urlencode
 import pytest
 from http_client import Reply, Site
 
+import app
+
 TOML = '''
 [site]
 timezone = "Europe/Copenhagen"
@@ -39,10 +41,17 @@ kind = { type = "string", oneOf = [{ const = "paid", title = "Paid" }, { const =
 urgent = { type = "boolean" }
 team = { type = "string", options = { form = "forms/team", value = "code", label = "name" } }
 pay = { type = "number", read_by = ["staff"] }
+tags = { type = "array", items = { oneOf = [{ const = "far", title = "Far away" }, { const = "a, b", title = "A & B" }] } }
 [views.trips]
 from = "forms/trip"
 columns = { name = {}, kind = {}, days = {}, urgent = {} }
 facets = ["kind", "urgent"]
+[views.tagged]
+from = "forms/trip"
+columns = { name = {}, tags = {} }
+where = [{ field = "tags", ne = "far" }]
+order_by = ["name"]
+facets = ["tags"]
 [views.teams]
 from = "forms/team"
 columns = { name = {}, size = {} }
@@ -89,11 +98,12 @@ sql = "select {", ".join(f"{n} as c{n}" for n in range(500))}"
 """
 ROWS = [
     {"name": "Ann", "day": "2027-01-04", "at": "2026-11-01T08:00:00Z", "clock": "08:30", "days": 1.5, "seats": 1,
-     "kind": "paid", "urgent": True, "team": "ops", "pay": 10},
+     "kind": "paid", "urgent": True, "team": "ops", "pay": 10, "tags": ["far"]},
     {"name": "Bo", "day": "2027-01-11", "at": "2026-11-01T23:30:00Z", "clock": "12:00", "days": 3, "seats": 2,
-     "kind": "no, unpaid", "urgent": False, "team": "fin", "pay": 20},
+     "kind": "no, unpaid", "urgent": False, "team": "fin", "pay": 20,
+     "tags": ["far", "a, b"]},
     {"name": "Cy", "day": "2027-02-01", "at": "2026-11-02T12:00:00Z", "clock": "18:15", "days": 10, "seats": 3,
-     "kind": "paid", "team": "ops", "pay": 30},
+     "kind": "paid", "team": "ops", "pay": 30, "tags": ["a, b"]},
     {"name": "Di & Ed"},
 ]  # fmt: skip
 
@@ -145,6 +155,10 @@ FILTERS = [
     ("kind__in=paid&kind__in=no, unpaid", "ABC", "Kind: Paid, Unpaid"), ("kind__null=false", "ABC", "Kind is set"),
     ("urgent=true", "A", "Urgent: yes"), ("urgent=false", "B", "Urgent: no"), ("urgent=null", "CD", "Urgent is not set"),
     ("status=new", "ABCD", "Status: New"), ("team__in=ops", "AC", "Team: Operations"),
+    ("tags=far", "AB", "Tags: Far away"), ("tags=a, b", "BC", "Tags: A & B"), ("tags__in=a, b", "BC", "Tags: A & B"),
+    ("tags__in=far,a, b", "ABC", "Tags: Far away, A & B"), ("tags__contains=far", "AB", "Tags: Far away"),
+    ("tags__ne=far", "CD", "Tags is not Far away"), ("tags__null=true", "D", "Tags is not set"),
+    ("tags=null", "D", "Tags is not set"), ("tags__null=false", "ABC", "Tags is set"), ("tags__contains=f", "", "Tags: f"),
     ("team__in=ops,fin", "ABC", "Team: Operations, Finance"),
     ('team__in="ops"', "AC", "Team: Operations"), ('name__in="Ann",Cy', "AC", None), ("_q=cy", "C", "Search: cy"),
 ]  # fmt: skip
@@ -344,6 +358,47 @@ def test_facets_count_and_narrow(site: Site, staff: str) -> None:
     assert {one: found[one][1] for one in found} == {"nothing": "/views/blank?t__null=true", "empty": "/views/blank?t="}
     assert page(site, "/views/stored", staff).text.count("the 12 most frequent") == 1
     assert "most frequent" not in page(site, "/views/stored?n__lte=12", staff).text
+
+
+def test_columns_of_several_choices_are_ticked_counted_and_narrowed_at_every_door(site: Site, staff: str) -> None:
+    shown = page(site, "/views/tagged?tags__in=%22a,+b%22", staff).text
+    ticked = re.findall(r'name="tags__in" value="([^"]*)"( checked)?><label[^>]*><bdi>([^<]*)', shown)
+    assert ticked == [("far", "", "Far away"), ("&quot;a, b&quot;", " checked", "A &amp; B")]
+    assert chips(shown) == {"Tags: A & B": "/views/tagged"}
+    assert re.findall(r'<bdi>([^<]*)</bdi> <span class="count">', page(site, "/views/tagged", staff).text) == [
+        "nothing", "A &amp; B",
+    ]  # fmt: skip
+    assert names(site.get("/views/tagged?tags=a,+b", staff)) == ["Cy"]
+    assert site.get("/views/tagged.csv?tags__ne=a,+b", staff).text.splitlines() == ["name,tags", "Di & Ed,"]
+    counted = site.get("/views/tagged?_facets=1", staff).json["facets"]["tags"]
+    assert counted == [{"value": None, "count": 1}, {"value": "a, b", "count": 1}]
+    refused = site.get("/forms/trip/records?tags__gte=far", staff)
+    assert (refused.status, refused.json["errors"][0]["pointer"]) == (400, "/tags__gte")
+    assert "tags holds several values: ask with eq, ne, in, contains, null" in refused.json["detail"]
+    assert page(site, "/forms/trip/records?tags__gte=far", staff).status == 400
+
+
+def test_choices_say_how_many_records_have_them(site: Site, staff: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def counts(address: str) -> dict[str, str]:
+        text = page(site, address, staff).text
+        found = re.findall(r'<bdi>([^<]*)</bdi> <span class="count">(\d+)</span></label>', text)
+        return dict(found + re.findall(r"<option[^>]*>([^<(]*) \((\d+)\)</option>", text))
+
+    every = counts("/forms/trip/records")
+    assert {title: every[title] for title in ("Paid", "Unpaid", "Far away", "A &amp; B", "Operations", "yes", "no")} == {
+        "Paid": "2", "Unpaid": "1", "Far away": "2", "A &amp; B": "2", "Operations": "2", "yes": "1", "no": "1",
+    }  # fmt: skip
+    assert every["New"] == "4"
+    some = counts("/forms/trip/records?kind__in=paid&days__gte=2")  # of its own column a choice asks for nothing else
+    assert [some[title] for title in ("Paid", "Unpaid", "Far away", "A &amp; B", "yes")] == ["1", "1", "0", "1", "0"]
+    made = site.send("/forms/trip", {"name": "Flo", "kind": "paid"}, staff).json["id"]
+    assert counts("/forms/trip/records")["Paid"] == "3"
+    with monkeypatch.context() as patch:  # of more records than are counted nothing is said
+        patch.setattr(app.plugin("choice_counts"), "MOST_COUNTED", 4)
+        assert counts("/forms/trip/records?_q=n") == {}
+    site.ask("DELETE", f"/forms/trip/records/{made}", token=staff)
+    assert counts("/forms/trip/records") == every
+    assert counts("/forms/trip/records?days__gte=x") == {}
 
 
 def test_days_of_an_sql_view_are_asked_for_as_days(site: Site, staff: str) -> None:

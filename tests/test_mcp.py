@@ -38,10 +38,14 @@ secret = { type = "string", read_by = "boss", write_by = "boss" }
 [forms.trip.fields]
 kind = { type = "string", enum = ["train", "car"] }
 plate = { type = "string", required = true, show_if = { kind = "car" } }
+tags = { type = "array", items = { enum = ["far", "a, b"] } }
 [views.odd]
 from = "forms/cost"
 group_by = ["kind"]
 columns = { kind = {}, "Preis €" = { sum = "cost" } }
+[views.trips]
+from = "forms/trip"
+columns = { kind = {}, tags = {} }
 [roles.boss]
 grants = []
 [views.costly]
@@ -107,7 +111,7 @@ def test_the_official_client_finds_reads_and_sends(tmp_path: Path, mode: str, re
     assert done.returncode == 0, done.stderr
     seen = json.loads(done.stdout)
     assert seen["revision"] == revision
-    assert seen["tools"] == ["form_cost", "form_trip", "view_costly", "view_odd", "view_report"]
+    assert seen["tools"] == ["form_cost", "form_trip", "view_costly", "view_odd", "view_report", "view_trips"]
     assert seen["rows"] == {"items": [{"kind": "hard", "cost": 9.5}], "next": None}
     assert seen["wrong"] == [True, "knid is no parameter here; did you mean kind?"]
     assert len(set(seen["made"])) == 1
@@ -257,6 +261,23 @@ def test_a_view_is_read_page_by_page_and_what_is_wrong_is_said(site: Site, root:
         assert "structuredContent" not in found  # clients judge that by the outputSchema, and would hide what was said
         assert words in found["content"][0]["text"]
     assert "missing" in called(site, root, "view_report")["content"][0]["text"]
+
+
+def test_rows_with_several_choices_are_found_by_one_of_them(site: Site, root: str) -> None:
+    [view] = [one for one in asked(site, root, "tools/list")["tools"] if one["name"] == "view_trips"]
+    assert view["inputSchema"]["properties"]["tags"]["type"] == "string"
+    assert "this as one of its tags" in view["inputSchema"]["properties"]["tags"]["description"]
+    rows = [{"kind": "train", "tags": tags} for tags in (["far"], ["far", "a, b"], [], None)]
+    assert site.send("/forms/trip", rows, root).status == 201
+    for arguments, found in (
+        ({"tags": "far"}, [["far"], ["far", "a, b"]]), ({"tags__in": ["a, b", "none"]}, [["far", "a, b"]]),
+        ({"tags__ne": "a, b"}, [["far"], [], None]), ({"tags__null": True}, [None]),
+    ):  # fmt: skip
+        items = called(site, root, "view_trips", **arguments)["structuredContent"]["items"]
+        assert [one["tags"] for one in items][::-1] == found, arguments  # the newest comes first
+    wrong = called(site, root, "view_trips", tags__gte="far")
+    assert wrong["isError"]
+    assert "tags holds several values" in wrong["content"][0]["text"]
 
 
 def test_a_form_makes_one_record_with_its_audit_entry(site: Site) -> None:

@@ -565,7 +565,9 @@ OPERATORS: list[tuple[str, Any, str]] = [
     ("ne", 1, without("ab")),
     ("ne", "str", without("p")),
     ("ne", None, EVERY),
-    ("ne", [1], EVERY),
+    ("ne", [1], without("g")),
+    ("ne", ["1", True, None, [1], {"x": 1}], EVERY),
+    ("ne", [], EVERY),
     ("lt", 1, "lmu"),
     ("lte", 1, "ablmu"),
     ("gt", 2**53, "ikst"),
@@ -587,6 +589,10 @@ OPERATORS: list[tuple[str, Any, str]] = [
     ("contains", "%", "r"),
     ("contains", "", "dopqrwx"),
     ("contains", 1, ""),
+    ("contains", [1], "g"),
+    ("contains", [2, Decimal("1.0")], "g"),
+    ("contains", ["1", True, None, [1], "str", {"x": 1}], ""),
+    ("contains", [], ""),
     ("prefix", "St", "o"),
     ("prefix", "st", "p"),
     ("prefix", "", "dopqrwx"),
@@ -641,6 +647,11 @@ def test_any_field_name_can_be_asked_for(records: Any) -> None:
     for number, name in enumerate(names):
         query = Query("t", where=(Condition(name, "eq", number + 1),), order_by=(f"-{name}",))
         assert keys(records.find(query)) == [f"{number:02}"], name
+    for number, name in enumerate(names):
+        records.commit([Insert("t", f"list {number:02}", {name: [number + 1, "x"]})])
+    for number, name in enumerate(names):
+        query = Query("t", where=(Condition(name, "contains", [number + 1]),), order_by=(f"-{name}",))
+        assert keys(records.find(query)) == [f"list {number:02}"], name
 
 
 def test_order_puts_missing_first_then_types_and_breaks_ties_by_key(records: Any) -> None:
@@ -897,6 +908,10 @@ class Model:
         return (3, value.encode()) if isinstance(value, str) else (4, 0)
 
     def meets(self, row: dict[str, Any], where: Condition) -> bool:
+        if where.op in ("contains", "ne") and isinstance(where.value, list):
+            value, sought = row.get(where.field), [self.rank(v) for v in where.value if 0 < self.rank(v)[0] < 4]
+            items = value if isinstance(value, list) else []
+            return any(self.rank(item) in sought for item in items) == (where.op == "contains")
         instant = where.field == "at" and where.op not in ("contains", "prefix")
         mine, wanted = self.rank(row.get(where.field), instant), self.rank(where.value, instant)
         same = mine[0] == wanted[0] and 0 < mine[0] < 4
@@ -935,6 +950,29 @@ ATOMS += [1e-30, 1e300, -1e300, -(2**63), Decimal("9007199254740992.4"), "1", "1
 ATOMS += ["2026-11-23T08:00:00Z", "2026-11-23T09:00:00+01:00", "2026-11-23T08:00:00.5Z", "2026-11-23T08:00:00.123456789Z"]
 ATOMS += ["2026-11-23T23:30:00-00:30", "2026-11-24T00:00:00.000Z"]
 FIELDS = ["a", "at", 'q"']
+ITEMS = [
+    "a",
+    "A",
+    "é",
+    "e\u0301",
+    "%",
+    "_",
+    'say "a, b"',
+    "it's",
+    "",
+    "1",
+    1,
+    10,
+    0.1,
+    -1e300,
+    2**53 + 1,
+    True,
+    None,
+    [1],
+    {},
+]
+ATOMS += [[], ["a"], ["a", "a", 1], ["%", "_", ""], [1.0, "1", True], ['say "a, b"', "it's", "é"], [["a"], {"a": 1}, None]]
+ATOMS += [[-1e300, 2**53 + 1, 0.1], ["e\u0301", 10, False], ["2026-11-23T08:00:00Z"]]
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -983,6 +1021,8 @@ def asked_for(chance: random.Random) -> Query:
     for _ in range(chance.choice([0, 1, 1, 2])):
         op = chance.choice(app.OPERATORS)
         value = chance.choice(ATOMS)
+        if op in ("contains", "ne") and chance.random() < 0.5:
+            value = chance.sample(ITEMS, chance.randrange(4))
         value = chance.sample(ATOMS, 3) if op == "in" else chance.random() < 0.5 if op == "null" else value
         where.append(Condition(chance.choice(FIELDS), op, value))
     order_by = tuple(chance.choice(["", "-"]) + name for name in chance.sample(FIELDS, chance.randrange(3)))
@@ -1863,6 +1903,7 @@ def test_values_are_counted_as_they_are_ordered_the_most_frequent_first(records:
     for value in [*values, None]:
         expected[app.sort_key(value)] = expected.get(app.sort_key(value), 0) + 1
     del expected["z"]
+    assert "z" not in {app.sort_key(value) for value, _ in found}
     assert [(app.sort_key(value), count) for value, count in found] == sorted(
         expected.items(), key=lambda one: (-one[1], one[0])
     )
@@ -1871,6 +1912,28 @@ def test_values_are_counted_as_they_are_ordered_the_most_frequent_first(records:
     few = Query("t", (Condition("v", "prefix", "a"),), search="A", search_fields=("v",))
     assert records.facet(few, "v", 5) == [("a", 2)]
     assert records.facet(Query("nothing"), "v", 5) == []
+
+
+def test_of_lists_each_item_is_counted_once_for_a_record(records: Any) -> None:
+    chance, door = random.Random(7), records
+    if isinstance(door, generic.GenericProvider) or door.kind == "aws":
+        return
+    items = stored(door, ITEMS)
+    for name in ("v", 'q"'):
+        values = [chance.choices(items, k=chance.randrange(5)) for _ in range(40)] + [*items, None, "a", {"a": "a"}]
+        rows = {f"{name}{n:02}": {name: value, "n": n % 3} for n, value in enumerate(values)}
+        store(door, [Insert("t", key, row) for key, row in rows.items()])
+        for query in (Query("t"), Query("t", (Condition("n", "in", [1, 2]), Condition(name, "ne", ["é", 10])))):
+            expected: dict[str, int] = {}
+            for row in door.walk(query):
+                value = row.value.get(name)
+                counted = {app.sort_key(one) for one in (value if isinstance(value, list) else [value])}
+                for key in counted - {"z"} - ({""} if isinstance(value, list) else set()):
+                    expected[key] = expected.get(key, 0) + 1
+            most = sorted(expected.items(), key=lambda one: (-one[1], one[0]))
+            said = [(app.sort_key(value), count) for value, count in door.facet(query, name, 100)]
+            assert said == most
+            assert [(app.sort_key(value), count) for value, count in door.facet(query, name, 2)] == most[:2]
 
 
 def test_values_of_a_statement_are_counted_for_what_is_asked_of_its_rows(sales: Any) -> None:

@@ -36,6 +36,8 @@ ASKED = [
     Query("t", (Condition("region", "prefix", "n"), Condition("paid", "null", False))),
     Query("t", (Condition("region", "contains", "o"),)),
     Query("t", (Condition("region", "gte", "north"),)),
+    Query("t", (Condition("region", "contains", [7, "it's"]),)),
+    Query("t", (Condition("region", "ne", ["x"]), Condition("paid", "eq", True))),
 ]
 MOMENT = Query("t", (Condition("at", "lte", "2001-09-09T03:46:43+02:00"),), instants=MOMENTS)
 FIELDS = ("region", "paid")
@@ -72,7 +74,7 @@ def by_hand(tmp_path: Path, *statements: str) -> list[Any]:
 
 def row(chance: random.Random) -> dict[str, Any]:
     value = {
-        "region": chance.choice(["north", "south", "øst", "", 7, 7.0, True, None, ["x"]]),
+        "region": chance.choice(["north", "south", "øst", "", 7, 7.0, True, None, ["x"], ["x", 7.0, "x", "it's"], []]),
         "name": f"n{chance.random()}",
     }
     value |= {"paid": chance.choice([True, False, None]), "at": app.rfc3339(1e9 + chance.randrange(9))}
@@ -95,8 +97,8 @@ def check(provider: Any, kept: bool | None = True) -> None:
         assert provider.count_up_to(query, 3, 9) == min(provider.count(query), 3)
         assert kept is None or is_kept(provider, query) is kept
         for field in FIELDS:
-            found = Counter(app.sort_key(value.get(field)) for value in every if compiled.selects(app.Record("", 1, value)))
-            found.pop("z", None)
+            some = [value.get(field) for value in every if compiled.selects(app.Record("", 1, value))]
+            found = Counter(key for one in some for key in {*map(app.sort_key, one if isinstance(one, list) else [one])})
             said = {app.sort_key(value): count for value, count in provider.facet(query, field, 100)}
             assert said == found
             assert kept is None or is_kept(provider, query, field) is kept
