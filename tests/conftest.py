@@ -341,6 +341,7 @@ def start_server(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path)
         return started[-1].wait_until_up(link)
 
     yield start
+    close_connections()  # or each server waits a second for what might come on them
     for server in started:
         if server.process.poll() is None:
             server.stop()
@@ -386,8 +387,13 @@ def token_for(run_pyz: Callable[..., subprocess.CompletedProcess[str]]) -> Calla
 
 @pytest.fixture(autouse=True)
 def _closed_connections() -> Iterator[None]:
+    yield
+    close_connections()
+
+
+def close_connections() -> None:
+    """Those of all visitors that a test has used."""
     from visitor import Visitor
 
-    yield
     while Visitor.used:
         Visitor.used.pop().close()
