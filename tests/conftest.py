@@ -248,7 +248,10 @@ def bare_python() -> str:
 @pytest.fixture(scope="session")
 def unpack_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One SHIV_ROOT for the whole run, so that app.pyz unpacks once and nothing is left in anybody's cache."""
-    return tmp_path_factory.mktemp("unpacked")
+    own = tmp_path_factory.getbasetemp()
+    root = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "unpacked"  # of all processes
+    root.mkdir(mode=0o700, exist_ok=True)
+    return root
 
 
 @dataclass

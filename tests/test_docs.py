@@ -39,7 +39,7 @@ import backends  # noqa: E402
 import postgres_server  # noqa: E402
 import queue_site  # noqa: E402
 import sqs_fake  # noqa: E402
-from conftest import PATIENCE_S, Server, wait_for  # noqa: E402
+from conftest import PATIENCE_S, Server, close_connections, wait_for  # noqa: E402
 from visitor import PAGE, Visitor  # noqa: E402
 
 import app  # noqa: E402
@@ -595,6 +595,7 @@ class Tour:
     def stop(self) -> None:
         """Ctrl-C, as the terminal sends it: to the whole group."""
         if self.server:
+            close_connections()
             os.killpg(self.server.pid, signal.SIGINT)
             assert self.server.wait(PATIENCE_S) == 0, self.log.read_text()
             self.server = None
