@@ -445,6 +445,11 @@ class Column(NamedTuple):
     badges: Mapping[Json, str] = MappingProxyType({})  # good, bad or warn
     link: str = ""  # where its cells lead, with the row's values in it: "views/sales?region={region}"
     total: str = ""  # what stands below it: sum, avg, min, max or count
+    instant: bool = False  # whether it holds date-times, though it is shown in another format
+
+    @property
+    def has_instants(self) -> bool:
+        return self.instant or self.format == "date-time"
 
 
 class Table:

@@ -196,7 +196,7 @@ class JoinedView(View):
             found.append(record)
         rows = joins.with_joined((self.source._row(names, one) for one in found), [*self.joins.values()], dict)
         stored = [one._replace(value={**one.value, **row}) for one, row in zip(found, rows, strict=True)]
-        instants = self.source.instants | {one.name for one in self.columns if one.format == "date-time"}
+        instants = self.source.instants | {one.name for one in self.columns if one.has_instants}
         order = query._replace(where=(), search="", instants=instants)
         return self._page(stored, order._replace(table=list_mark(query)), asked, request)
 
@@ -364,7 +364,7 @@ class GroupedView(JoinedView):
         if asked.search and not self.joins:  # else what is looked up is searched, too
             query = query._replace(search=asked.search, search_fields=texts)
         order = asked.order_by or self.config.order_by or tuple(one.name for one in by)
-        instants = frozenset(one.name for one in self.columns if one.format == "date-time")
+        instants = frozenset(one.name for one in self.columns if one.has_instants)
         mark = f"{self.name} {list_mark(query)}"
         shown = Query(mark, kept, order, asked.size, asked.after, asked.search, texts, instants)
         known = self.found if self.found is not None else {}

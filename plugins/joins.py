@@ -173,7 +173,7 @@ def pushed(joins: Mapping[str, Join], query: Query, columns: Sequence[Column], o
         return None  # items of lists are looked for among a form's own fields alone
     named = dict.fromkeys([*(one.field for one in query.where), *(name.removeprefix("-") for name in query.order_by)])
     found = [joins[name].joined(own) for name in named if name in joins]
-    moments = {one.name for one in columns if one.format == "date-time" and one.name in named and one.name in joins}
+    moments = {one.name for one in columns if one.has_instants and one.name in named and one.name in joins}
     made = query._replace(joins=tuple(one for one in found if one), instants=query.instants | moments)
     compares_here = getattr(_bare(own)[0], "_compares_here", None)  # where PostgreSQL lacks a function
     return None if None in found or (made.joins and compares_here and compares_here(made)) else made

@@ -113,7 +113,7 @@ def _by_no_clocks(exchange: Exchange, response: Response) -> Mapping[str, str]:
     clocks of the site."""
     if exchange.locale.zone == exchange.door.host.languages.site.zone or not response.table:
         return exchange.query
-    known, found = {one.name: one for one in response.table.columns if one.format == "date-time"}, dict[str, str]()
+    known, found = {one.name: one for one in response.table.columns if one.has_instants}, dict[str, str]()
     for name, text in exchange.query.items():
         column, op = filter_row.split(name, known)
         if not op or op == "in" or column not in known:

@@ -69,7 +69,7 @@ def conditions(name: str, text: str, column: Column, locale: Any) -> list[Condit
         return [found]
     if op in ("contains", "prefix"):
         return [Condition(column.name, op, text)]
-    if column.format in ("date-time", MOMENT, DAY) and op in _DAYS and (day := _day(text, locale)):
+    if (column.has_instants or column.format in (MOMENT, DAY)) and op in _DAYS and (day := _day(text, locale)):
         return _on_days(column, op, day, locale)
     if column.format in (MOMENT, DAY) and op in _DAYS[1:] and (moment := _of_clocks(text, locale)):
         return [Condition(column.name, op, moment)]
@@ -96,7 +96,7 @@ def _plain(text: str, column: Column, locale: Any) -> str:
     read: Json = text
     if column.format in ("date", "date-time"):
         read = locale.read_date(text)
-        if isinstance(read, Unread) and column.format == "date-time":
+        if isinstance(read, Unread) and column.has_instants:
             read = locale.read_date_time(fields.with_plus(text))
     elif column.type in ("number", "integer") and not fields.is_number(text):
         read = _number(text, column, locale)
@@ -154,7 +154,7 @@ def _on_days(column: Column, op: str, day: date, locale: Any) -> list[Condition]
             moment = rfc3339(datetime(there.year, there.month, there.day, tzinfo=locale.zone).timestamp())
         except (OverflowError, ValueError):  # beyond the years that times have
             there, moment = (date.max, "9999-12-31T23:59:59Z") if apart else (date.min, "0001-01-01T00:00:00Z")
-        return moment if column.format == "date-time" else Moment(moment, there.isoformat())
+        return moment if column.has_instants else Moment(moment, there.isoformat())
 
     edges = {"gte": [("gte", 0)], "gt": [("gte", 1)], "lte": [("lt", 1)], "lt": [("lt", 0)], "eq": [("gte", 0), ("lt", 1)]}
     return [Condition(column.name, to, begin(apart)) for to, apart in edges[op]]
@@ -170,7 +170,7 @@ def _value(name: str, text: str, column: Column, locale: Any) -> Json:
     """As a program writes it, or else as a person does."""
     if column.type == "boolean":
         return _truth(name, text, column)
-    if column.format == "date-time":
+    if column.has_instants:
         return _moment(name, text, column, locale)
     if column.format in ("date", DAY):
         read = locale.read_date(text)

@@ -37,7 +37,7 @@ def dressed(column: Column, said: Mapping[str, Any]) -> Column:
     format_ = said.get("format") or column.format
     return column._replace(
         title=said.get("title") or column.title, format=format_, link=said.get("link") or "",
-        total=said.get("total") or "", badges=badges or column.badges,
+        total=said.get("total") or "", badges=badges or column.badges, instant=column.has_instants,
         type="number" if column_formats.is_numeric(format_) else column.type,
     )  # fmt: skip
 

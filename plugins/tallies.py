@@ -38,7 +38,7 @@ class Tally:
     def __init__(self, column: Column) -> None:
         self.name, self.op = column.name, column.total
         self._parts = parts_of(column.name)
-        self._instant, self._count = column.format == "date-time", 0
+        self._instant, self._count = column.has_instants, 0
         self._exact, self._bound, self._key = groups.Total(), cast(Json, None), ""
 
     def add(self, row: Mapping[str, Json]) -> None:
@@ -186,7 +186,7 @@ class Lines:
         self._tallies = [Tally(one) for one in self._columns]
         self._added = table.added if isinstance(table.added, Added) else None
         self._lead, self._part = getattr(table.added, "lead", ""), list[Tally]()
-        self._instant = any(one.name == self._lead and one.format == "date-time" for one in table.columns)
+        self._instant = any(one.name == self._lead and one.has_instants for one in table.columns)
         if all(one.name != self._lead for one in table.columns) or not self._columns:
             self._lead = ""
         self._behind: dict[int | None, Subtotal] = {}

@@ -155,7 +155,7 @@ class Parts:
             found = _measured(self.view, self.request, measures, within_s, self.lead)
         except TooLarge:
             return []
-        names, instant = [one.field for one in measures], lead.format == "date-time"
+        names, instant = [one.field for one in measures], lead.has_instants
         totals: dict[str, Value] = {value_key(value, instant): dict(zip(names, row, strict=True)) for value, *row in found}
         totals.pop("z", None)  # lists and objects, which are no values of groups
         behind = [row[self.lead] for row in (self._behind(table) if self.request.page else ())]

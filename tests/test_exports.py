@@ -14,6 +14,7 @@ import openpyxl
 import pytest
 from conftest import Server
 from http_client import Site
+from test_languages import chooses, person
 from visitor import PAGE, Visitor
 
 TOML = """
@@ -44,6 +45,12 @@ provider = "main"
 sql = "select x'00ff' as raw, 1 as n, 2 as n, 9e999 as inf, -9e999 - -9e999 as nan, null as none, 1700000000 as at"
 columns.at = { format = "date-time" }
 columns.n = { total = "sum" }
+[views.times]
+from = "forms/jobs"
+columns = { title = {}, at = {} }
+[views.last]
+from = "forms/jobs"
+columns.last = { max = "at", format = "date" }
 [views.asked]
 provider = "main"
 sql = "select -90 as took, '2026-W01-1' as day where :least is null or :most is null"
@@ -141,6 +148,21 @@ def test_the_second_sheet_says_what_the_first_one_is(site: Site, token: str) -> 
     assert site.get(f"/views/jobs?{query}", token).json["items"] == [{"title": "a", "cost": 1234.5}]
 
 
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        ("at=2026-11-27", ["a"]),
+        ("at__lt=2026-11-27", []),
+        ("at__gte=27.11.2026", ["a"]),
+        ("at__gte=2026-11-26T23:30:01Z", []),
+    ],
+)
+def test_moments_that_are_shown_as_days_are_asked_for_as_days(site: Site, token: str, query: str, found: list[str]) -> None:
+    assert [one["title"] for one in site.get(f"/views/jobs?{query}", token).json["items"]] == found
+    [last] = site.get(f"/views/last?{query.replace('at', 'last', 1)}", token).json["items"] or [{"last": None}]
+    assert last["last"] == ("2026-11-26T23:30:00Z" if found else None)
+
+
 def test_what_asks_for_nothing_narrows_nothing(site: Site, token: str) -> None:
     book = workbook(site, "/views/jobs.xlsx?_q=&cost__gte=&day__lte=&title__contains=&took__null=false", token)
     assert [words for what, words in book.worksheets[1].values if what == "Narrowed by"] == ["Took is set"]
@@ -188,6 +210,18 @@ def test_the_page_has_a_line_for_a_shell_which_fetches_what_it_shows(site: Site,
     )  # fmt: skip
     url = "https://intranet.example.org/views/jobs.csv?title=it%27s+%24HOME%26x"
     assert run.stdout.splitlines() == ["-fsS", "-H", "Authorization: Bearer abc", url]
+
+
+def test_the_line_means_the_days_of_whoever_looks_at_the_list(site: Site, token: str) -> None:
+    cookie = person(site)
+    assert chooses(site, cookie, lang="en", timezone="Pacific/Auckland").status == 303
+    page = site.get("/views/times?at=2026-11-27&title=a", cookie, Accept="text/html").text
+    [line] = re.findall(r"<pre[^>]*><code>(.*?)</code>", page)
+    query = unescape(line).rpartition("?")[2].rstrip("'")
+    assert query == "at__gte=2026-11-26T11%3A00%3A00.000Z&at__lt=2026-11-27T11%3A00%3A00.000Z&title=a"
+    assert len(site.get(f"/views/times.csv?{query}", token).text.splitlines()) == 2
+    page = site.get("/views/times?at=2026-11-27", token, Accept="text/html").text
+    assert "views/times.csv?at=2026-11-27" in page
 
 
 def test_the_line_works_when_it_is_pasted(running: Server, token_for: Callable[..., str]) -> None:
