@@ -13,6 +13,7 @@ from typing import Any
 
 import aws_server
 import sites
+from sqs_fake import SqsFake
 
 import app
 
@@ -170,6 +171,7 @@ class Door:
         self.toml = sites.PROVIDERS.get(provider, provider) + RESOURCES + sqs + more
         self.site = sites.Site(folder, self.toml, **site)
         self.queues, self.policy, self.states, self.folder = list(queues), policy, folder / "queues.json", folder
+        self.endpoint = endpoint
 
     def make(self, host: Any = None) -> app.SqsRunner:
         host = host or Host(self.site.app)
@@ -185,8 +187,17 @@ class Door:
             yield runner
         finally:
             runner.stop()
-            thread.join(40)
-            assert not thread.is_alive(), "the runner did not end"
+            self.see_end(lambda: not thread.is_alive())
+
+    def see_end(self, ended: Callable[[], bool], patience_s: float = 40) -> None:
+        """Wait for the end of a runner that was told to stop. It waits for its last polls; the stand-in for SQS answers them
+        once what was given back may have come in them."""
+        fake, began = SqsFake.serving.get(self.endpoint), time.monotonic()
+        while not ended():
+            assert time.monotonic() < began + patience_s, "the runner did not end"
+            if fake and time.monotonic() > began + 0.15:
+                fake.end_polls()
+            time.sleep(0.02)
 
     def counted(self, outcome: str, queue: int = 0) -> float:
         """How many messages of a queue came to that, over all runners of the site."""

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any
+from typing import Any, ClassVar
 
 ACCOUNT = "000000000000"
 MAX_BYTES = 1_048_576  # of a message with its attributes, and of a batch
@@ -205,6 +205,8 @@ def check_message(entry: Json, queue: Queue) -> None:
 class SqsFake:
     """`with SqsFake() as fake:` serves at fake.url; `clock` gives Unix seconds, and advance() moves it on."""
 
+    serving: ClassVar[dict[str, SqsFake]] = {}  # by url
+
     def __init__(self, clock: Callable[[], float] = time.time, in_flight_limit: int = 120_000) -> None:
         self.queues: dict[str, Queue] = {}
         self.calls: list[Call] = []
@@ -216,6 +218,7 @@ class SqsFake:
         self._clock, self._offset_s, self._count = clock, 0.0, itertools.count(1)
         self._change = threading.Condition()
         self._closed = threading.Event()
+        self._broken_off = 0  # how often end_polls() was asked for
         self._healed = threading.Event()  # what was withheld until then is cut off
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), type("Bound", (_Handler,), {"fake": self}))
         self._server.daemon_threads = True
@@ -224,9 +227,11 @@ class SqsFake:
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
 
     def __enter__(self) -> SqsFake:
+        self.serving[self.url] = self
         return self
 
     def __exit__(self, *_: object) -> None:
+        del self.serving[self.url]
         self._closed.set()
         with self._change:
             self._healed.set()
@@ -243,6 +248,12 @@ class SqsFake:
         """Move the clock on; long polls see what became visible."""
         with self._change:
             self._offset_s += seconds
+            self._change.notify_all()
+
+    def end_polls(self) -> None:
+        """Long polls that wait are answered now, as if their time were over; no lease is any shorter."""
+        with self._change:
+            self._broken_off += 1
             self._change.notify_all()
 
     def fault(self, code: str = "", **facts: Any) -> Fault:
@@ -524,8 +535,10 @@ class SqsFake:
         ):  # fmt: skip
             if not low <= value <= high:
                 raise bad_value(name, f"Must be between {low} and {high}, if provided.")
-        until = self.now() + wait_s
-        while not (found := self._ready(queue, most)) and self.now() < until and not self._closed.is_set():
+        until, before = self.now() + wait_s, self._broken_off
+        while not (found := self._ready(queue, most)) and self.now() < until:
+            if self._closed.is_set() or self._broken_off > before:
+                break
             changes = [one.visible_at for one in queue.messages if one.visible_at > self.now()]
             self._change.wait(min([until, *changes]) - self.now() + 0.001)
             if self.queues.get(queue.name) is not queue:

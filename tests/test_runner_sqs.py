@@ -1248,7 +1248,7 @@ class Program:
     """`server --runner …` as a process of its own, leader of its group."""
 
     def __init__(self, door: Door, *runners: str) -> None:
-        self.said = door.folder / "said"
+        self.door, self.said = door, door.folder / "said"
         self.before = self.said.stat().st_size if self.said.exists() else 0  # what others said that ran here
         (door.folder / "app.toml").write_text(door.toml)
         options = [part for runner in runners for part in ("--runner", runner)]
@@ -1280,9 +1280,9 @@ class Program:
         """The exit code, once nothing is left of its group."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            code = self.process.wait(40)
+            self.door.see_end(lambda: self.process.poll() is not None)
             until(lambda: not self._alive(), "the end of its children")
-            return code
+            return self.process.returncode
         finally:
             if self._alive():
                 os.killpg(self.process.pid, signal.SIGKILL)
