@@ -215,6 +215,7 @@ class SqsFake:
         self.tells_lost_leases = (
             True  # else an extension that comes too late answers 200 and does nothing, as AWS often does
         )
+        self.waits = True  # else a poll that finds nothing is answered at once, as if its time were over
         self._clock, self._offset_s, self._count = clock, 0.0, itertools.count(1)
         self._change = threading.Condition()
         self._closed = threading.Event()
@@ -537,7 +538,7 @@ class SqsFake:
                 raise bad_value(name, f"Must be between {low} and {high}, if provided.")
         until, before = self.now() + wait_s, self._broken_off
         while not (found := self._ready(queue, most)) and self.now() < until:
-            if self._closed.is_set() or self._broken_off > before:
+            if self._closed.is_set() or self._broken_off > before or not self.waits:
                 break
             changes = [one.visible_at for one in queue.messages if one.visible_at > self.now()]
             self._change.wait(min([until, *changes]) - self.now() + 0.001)

@@ -506,28 +506,39 @@ STARTER_PLACES = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("place", STARTER_PLACES)
-def test_start_and_check_warn_of_what_others_can_write(shell: Shell, place: str) -> None:
+@pytest.fixture(scope="module")
+def started_once(tmp_path_factory: pytest.TempPathFactory) -> Shell:
+    """A site whose files are its own: nothing is said of them."""
+    shell = Shell(tmp_path_factory.mktemp("starter"))
     shell.run("server", "init")
     shell.run("auth", "list")
     for folder in ("data/backups", "data/files", "plugins", "templates"):
         (shell.folder / folder).mkdir(mode=0o700, exist_ok=True)
     (shell.folder / "templates" / "own.tpl").write_text("")
     shell.folder.chmod(0o755)
-    quiet = shell.run("server", "check")[1]
-    assert "can write" not in quiet
+    assert "can write" not in shell.run("server", "check")[1]
+    return shell
+
+
+@pytest.mark.parametrize("place", STARTER_PLACES)
+def test_start_and_check_warn_of_what_others_can_write(started_once: Shell, place: str) -> None:
+    shell = started_once
     path = (shell.folder / place).absolute()
-    path.chmod(path.stat().st_mode | 0o002)
-    said = [line for line in shell.run("server", "check", code=None)[1].splitlines() if "can write" in line]
-    if expected := STARTER_PLACES[place]:
+    before = path.stat().st_mode
+    path.chmod(before | 0o002)
+    try:
+        said = [line for line in shell.run("server", "check", code=None)[1].splitlines() if "can write" in line]
+        if not (expected := STARTER_PLACES[place]):
+            assert not said
+            return
         assert len(said) == 1
         assert said[0].startswith(f"warning: {expected[0]}")
         assert said[0].endswith(f"{expected[1]} {path}")
         with serving(shell.folder) as server:
             pass
         assert said[0] in server.told
-    else:
-        assert not said
+    finally:
+        path.chmod(before)
 
 
 def test_a_data_folder_that_a_group_can_write_is_warned_of_and_one_that_it_can_read_is_not(shell: Shell) -> None:

@@ -423,7 +423,7 @@ def test_a_command_beside_the_server_neither_hides_nor_loses_writes(
     server = start_server(f"--workers={CLIENTS // 4}")
     token = token_for(server, "forms/requests:create,read")
     promised = set()
-    for number in range(6):
+    for number in range(3):
         for _ in range(4):  # over new connections, so that every worker has read and written
             visitor = Visitor(server.base_url, token)
             promised.add(visitor.post_json("/forms/requests", GOOD | {"subject": f"no. {number}"}).data["id"])
@@ -442,7 +442,7 @@ def test_revocation_holds_for_the_next_request_at_every_worker(
     run_pyz: Callable[..., subprocess.CompletedProcess[str]],
 ) -> None:
     server = start_server("--workers=2")
-    for _ in range(4):
+    for _ in range(2):
         token = token_for(server, "forms/requests:create,read")
         for _ in range(6):
             visitor = Visitor(server.base_url, token)

@@ -185,8 +185,8 @@ BEGUN = """
 TAKES_ITS_TIME = (
     BEGUN
     + """
-    if when == "before":
-        time.sleep(2.5)
+    while when == "before" and not pathlib.Path("go").exists():
+        time.sleep(0.02)
 """
 )
 STUCK = (
@@ -220,6 +220,8 @@ def test_a_signal_to_the_whole_group_lets_running_work_end(tmp_path: Path, fake:
     hinder(door, TAKES_ITS_TIME)
     with working(door) as program:
         os.killpg(program.process.pid, signal.SIGTERM)
+        until(lambda: len(children(program)) == 1, "the end of the HTTP runner")
+        (door.folder / "go").touch()
         assert program.process.wait(20) == 0, program.told
     assert len(door.rows()) == 1
     assert queue.empty()

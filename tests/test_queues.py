@@ -107,7 +107,11 @@ class Desk:
         self.monkeypatch.chdir(self.folder)
         self.monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
         self.capsysbinary.readouterr()
+        if self.fake:
+            self.fake.waits = False  # so that to see that there are no more takes no second
         ended = app.main(args)
+        if self.fake:
+            self.fake.waits = True
         out, err = (part.decode() for part in self.capsysbinary.readouterr())
         assert ended == code, (ended, out, err)
         return out, err

@@ -156,9 +156,9 @@ class Offices:
             "owner": Caller(self.site.token(*every[:3]), ROW + FIELDS),
             "submitter": Caller(self.site.token("forms/leave:create", "forms/leave/mine:update,delete"), ROW + FIELDS),
             "manager": Caller(self.site.token(*every, roles=["boss"], subject="cy"), FIELDS),
-            "public": Caller("", ROW + FIELDS + ("Anna",)),
+            "public": Caller("", ROW + FIELDS + ("Annegret",)),
         }
-        self.ann = self.filled(self.callers["owner"].token, "Anna", "anna", 47110816)
+        self.ann = self.filled(self.callers["owner"].token, "Annegret", "anna", 47110816)
         self.bo = self.filled(self.site.token("forms/leave:create", subject="bo"), "Bertha", "bertha", 47110815)
         for key in (self.ann, self.bo):
             assert self.site.send("/forms/bonus", {"note": "x", "whose": key}, self.root).status == 201
@@ -340,7 +340,7 @@ def test_what_can_be_chosen_is_called_by_nothing_that_is_hidden(offices: Offices
             reply = offices.site.ask("GET", where, None, headers, chooser.token)
             assert not list(said(where, reply, chooser))
     offered = offices.site.get("/forms/bonus/options/whose", chooser.token).json["items"]
-    assert {one["label"] for one in offered} == {"Anna", "Bertha"}
+    assert {one["label"] for one in offered} == {"Annegret", "Bertha"}
     assert offices.site.get("/forms/bonus/options/whose?_q=4711", chooser.token).json["items"] == []
 
 
@@ -355,7 +355,7 @@ def test_an_import_touches_and_tells_of_nothing_else(tmp_path: Path) -> None:
             "who,remark\nx,y\n",
             "who,grade,created_by\nx,y,bo\n",
             f"id,who\n{offices.bo},x\n",
-            "who,days\nBertha,9\nAnna,9\n",
+            "who,days\nBertha,9\nAnnegret,9\n",
         ),
         ("", "dry_run=1", "partial=1", "key=who", "key=id", "key=salary", "key=remark&partial=1"),
     ):
@@ -374,7 +374,7 @@ def test_an_import_touches_and_tells_of_nothing_else(tmp_path: Path) -> None:
 def test_the_public_finds_nothing_though_it_may_read(tmp_path: Path) -> None:
     offices = Offices(tmp_path, public="create,read,update,delete")
     for asked in ASKED:
-        assert "Anna" not in told(offices.site.get(f"/forms/leave/records?{asked}"))
+        assert "Annegret" not in told(offices.site.get(f"/forms/leave/records?{asked}"))
     assert offices.site.send("/forms/leave", {"who": "nobody"}).status == 201
     assert offices.site.get("/forms/leave/records").json["items"] == []
     assert offices.site.get(f"/forms/leave/records/{offices.bo}").status == 404
