@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+import backends
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -206,8 +207,6 @@ def wait_for(probe: Callable[[], T], what: str, patience_s: float = PATIENCE_S) 
 
 @pytest.fixture(scope="session", autouse=True)
 def _stopped_backends() -> Iterator[None]:
-    import backends
-
     yield
     backends.stop_all()
 
@@ -289,12 +288,15 @@ class Server:
         self.base_url, self.sign_in_link = (addresses or [""])[0], (links or [""])[0]
         return bool(addresses and (links or not link))
 
-    def stop(self, sign: signal.Signals = signal.SIGTERM) -> int:
-        """Signals the one process that was started; its exit code, once nothing that it started is left either."""
+    def stop(self, sign: signal.Signals = signal.SIGTERM, *, hurried: bool = False) -> int:
+        """Signals the one process that was started; its exit code, once nothing that it started is left either. Where it is
+        `hurried`, connections that a browser keeps are not waited for."""
         if not self._stopped:
             self._stopped = True
             self.process.send_signal(sign)
             try:
+                if hurried:
+                    backends.hurry(self.process)
                 self.process.wait(PATIENCE_S)
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
@@ -347,7 +349,7 @@ def start_server(pyz: Path, bare_python: str, unpack_root: Path, tmp_path: Path)
     close_connections()  # or each server waits a second for what might come on them
     for server in started:
         if server.process.poll() is None:
-            server.stop()
+            server.stop(hurried=True)
 
 
 @pytest.fixture

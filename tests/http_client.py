@@ -403,6 +403,7 @@ def serving(
             if process.poll() is None:
                 process.terminate()
                 try:
+                    backends.hurry(process)
                     process.wait(30)
                 except subprocess.TimeoutExpired:
                     process.kill()

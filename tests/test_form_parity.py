@@ -1,4 +1,4 @@
-"""500 random declarations of forms, each with random values: the doors of a form agree on every fault and on what is stored,
+"""250 random declarations of forms, each with random values: the doors of a form agree on every fault and on what is stored,
 and both agree with a model of the rules that is told here once more, in a few lines.
 
 Another door is one more function in CREATES, which makes a record of the values that were given by field.
@@ -21,7 +21,7 @@ from sites import PROVIDERS, REGISTRY
 import app
 from app import Action, Caller, Record, Request, Scope
 
-DECLARATIONS, EACH = 500, 4
+DECLARATIONS, EACH = 250, 4
 WORDS, NUMBERS, DAYS = ["ant", "bee", "cat"], [-2, 0, 0.5, 3, 10], ["2026-01-31", "2026-02-01", "2027-01-01"]
 MOMENTS = ["2026-02-01T00:00:00Z", "2026-02-01T01:00:00+01:00", "2026-02-01T01:00:00.5Z", "2027-01-01T12:00:00-05:00"]
 VALUES: dict[str, list[Any]] = {
@@ -374,7 +374,7 @@ def test_every_door_finds_the_same_faults_and_stores_the_same(forms: Any) -> Non
             refused += bool(found.faults)
             hidden += any(code == "hidden" for _, code in found.faults)
     assert 0.2 < refused / (DECLARATIONS * EACH) < 0.9, "what is tried should be good and bad"
-    assert hidden > 100
+    assert hidden > DECLARATIONS / 5
 
 
 def test_an_edit_in_a_page_and_a_patch_find_the_same_faults_and_store_the_same(forms: Any) -> None:
@@ -409,4 +409,4 @@ def test_an_edit_in_a_page_and_a_patch_find_the_same_faults_and_store_the_same(f
                 news,
             )  # type: ignore[misc]
             changed += not found.faults and found.stored != stored
-    assert changed > 150
+    assert changed > DECLARATIONS / 4
