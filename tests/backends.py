@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.util
 import os
+import random
 import shutil
 import signal
 import socket
@@ -116,10 +118,13 @@ def folder(user: str | None = None) -> Path:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of 127.0.0.1 that nobody listens on. It is none of those that systems give to whoever asks for any: such a one
+    could be gone by the time that it is used."""
+    for port in random.SystemRandom().sample(range(15_000, 32_000), 200):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise RuntimeError("200 ports are taken")
 
 
 def listens(port: int) -> bool:

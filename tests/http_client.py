@@ -435,7 +435,7 @@ def wait_for_address(server: Server, told: int, timeout_s: float = 30) -> None:
 @contextmanager
 def nginx(folder: Path, upstream: str, extra: str = "") -> Iterator[tuple[str, int]]:
     """A real nginx in front of `upstream`, and where it listens."""
-    port = free_port()
+    port = backends.free_port()
     temporary = "".join(
         f"{name}_temp_path {folder}/{name};\n" for name in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
     )
@@ -465,11 +465,6 @@ http {{ access_log off; {temporary}
 def answers(port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
 
 
 def random_bytes(size: int) -> bytes:

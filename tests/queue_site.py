@@ -187,17 +187,7 @@ class Door:
             yield runner
         finally:
             runner.stop()
-            self.see_end(lambda: not thread.is_alive())
-
-    def see_end(self, ended: Callable[[], bool], patience_s: float = 40) -> None:
-        """Wait for the end of a runner that was told to stop. It waits for its last polls; the stand-in for SQS answers them
-        once what was given back may have come in them."""
-        fake, began = SqsFake.serving.get(self.endpoint), time.monotonic()
-        while not ended():
-            assert time.monotonic() < began + patience_s, "the runner did not end"
-            if fake and time.monotonic() > began + 0.15:
-                fake.end_polls()
-            time.sleep(0.02)
+            see_end(self.endpoint, lambda: not thread.is_alive())
 
     def counted(self, outcome: str, queue: int = 0) -> float:
         """How many messages of a queue came to that, over all runners of the site."""
@@ -206,6 +196,17 @@ class Door:
 
     def rows(self, form: str = "leave") -> list[dict[str, Any]]:
         return self.site.items(f"forms/{form}/records?_size=1000")
+
+
+def see_end(endpoint: str, ended: Callable[[], bool], patience_s: float = 40) -> None:
+    """Wait for the end of a runner that was told to stop, and so for that of its last polls. The stand-in for SQS answers
+    them once what was given back may have come in them."""
+    fake, began = SqsFake.serving.get(endpoint), time.monotonic()
+    while not ended():
+        assert time.monotonic() < began + patience_s, "the runner did not end"
+        if fake and time.monotonic() > began + 0.15:
+            fake.end_polls()
+        time.sleep(0.02)
 
 
 def until(probe: Callable[[], Any], what: str, patience_s: float = 20.0) -> Any:

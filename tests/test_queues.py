@@ -21,7 +21,7 @@ import aws_server
 import pytest
 import queue_site
 import sites
-from queue_site import until
+from queue_site import see_end, until
 from sqs_fake import SqsFake
 
 import app
@@ -694,8 +694,7 @@ def worked(desk: Desk, *names: str) -> Iterator[sites.Site]:
     try:
         until(lambda: all(desk.depth(name) == (0, 0) for name in names), "empty queues")
         runner.stop()
-        thread.join(40)
-        assert not thread.is_alive()
+        see_end(desk.at, lambda: not thread.is_alive())
         site.app.open()
         yield site
     finally:

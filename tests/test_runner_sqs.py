@@ -28,7 +28,7 @@ import backends
 import http_client
 import postgres_server
 import pytest
-from queue_site import QUICK, Door, Host, Queue, client, envelope, leave, names, runner, texts, until
+from queue_site import QUICK, Door, Host, Queue, client, envelope, leave, names, runner, see_end, texts, until
 from sqs_fake import SqsFake
 
 import app
@@ -487,7 +487,7 @@ def test_both_doors_answer_and_store_the_same_row_by_row(tmp_path: Path, fake: S
             seen[case.name.split()[0]].add(str(by_http[0]))
     finally:
         answers.runner.stop()
-        thread.join()
+        see_end(fake.url, lambda: not thread.is_alive())
         answers.http.close()
         answers.sqs.close()
     wanted = {
@@ -1280,7 +1280,7 @@ class Program:
         """The exit code, once nothing is left of its group."""
         self.process.send_signal(signal.SIGTERM)
         try:
-            self.door.see_end(lambda: self.process.poll() is not None)
+            see_end(self.door.endpoint, lambda: self.process.poll() is not None)
             until(lambda: not self._alive(), "the end of its children")
             return self.process.returncode
         finally:
