@@ -17,7 +17,7 @@ from app import plugin
 # ==== 1. HTML ====================================================================================================
 # HTML in a text is shown as text, and an address that could run something is no link. Headings begin below the title of the
 # page that shows the text.
-# uses: plugin:markdown plugin:markdown_tables
+# uses: plugin:markdown_tables
 # defines: html reader_for is_hard Writer
 
 _MOST_CLOSE = 50_000  # signs such as * and [ between two empty lines: more of them would take too long to pair
@@ -152,7 +152,7 @@ def _outlined(tokens: list[dict[str, Any]], title: str, level: int) -> None:
     least, before, taken = min((one["attrs"]["level"] for one in heads), default=1), level - 1, dict[str, int]()
     for one in heads:
         before = min(one["attrs"]["level"] - least + level, before + 1, 6)
-        one["attrs"] = {"level": before, "id": _fresh(plugin("markdown").slug(_said(one)), taken)}
+        one["attrs"] = {"level": before, "id": _fresh(_anchor(str(one.get("text", ""))), taken)}
 
 
 def _heads(tokens: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -169,7 +169,17 @@ def _said(token: Mapping[str, Any]) -> str:
     return re.sub(r"[*_`\[\]]", "", str(token.get("text", ""))).strip()
 
 
+def _anchor(text: str) -> str:
+    """The id of a heading, as GitHub and others make it: what is written elsewhere has links to those."""
+    plain = re.sub(r"!?\[([^\[\]]*)\]\([^()]*\)|(?<!\w)_+|_+(?!\w)", r"\1", text.lower())
+    return re.sub(r"[^\w\- ]", "", plain).strip().replace(" ", "-")[:100] or "part"
+
+
 def _fresh(name: str, taken: dict[str, int]) -> str:
-    """The name as an id, with a number behind it if that is taken."""
-    taken[name] = number = taken.get(name, 0) + 1
-    return name if number == 1 else f"{name}--{number}"
+    """The id, with a number behind it if it is taken."""
+    found = name
+    while found in taken:
+        taken[name] += 1
+        found = f"{name}-{taken[name]}"
+    taken[found] = 0
+    return found

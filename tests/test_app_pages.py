@@ -228,6 +228,16 @@ def test_what_people_write_in_markdown_is_shown_as_it_is_meant(text: str, parts:
         assert part in html, html
 
 
+def test_headings_have_the_ids_that_links_written_elsewhere_name() -> None:
+    text = (
+        "# What's new?\n# A & B\n# A & B\n# A  B 1\n# `snake_case` _and_ **more**\n# Über [uns](forms/leave)\n# 🎉\n# Main\n"
+    )
+    html = app.plugin("markdown_html").html(text, lambda target, image: f"/{target}")
+    assert re.findall('id="([^"]*)"', html) == [
+        "whats-new", "a--b", "a--b-1", "a--b-1-1", "snake_case-and-more", "über-uns", "part", "p-main",
+    ]  # fmt: skip
+
+
 def test_a_table_that_would_make_a_page_large_is_text() -> None:
     wide = "|a" * 400 + "|\n" + "|-" * 400 + "|\n"
     html = app.plugin("markdown_html").html
