@@ -333,6 +333,12 @@ def test_settings_that_do_not_go_together_are_faults_of_the_start(
     assert says in fault.detail
 
 
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]"])
+def test_a_password_need_not_be_encrypted_on_its_way_to_this_machine(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SMTP_PASSWORD", SECRET)
+    assert channel(f"smtp://intranet@{host}", password="env:SMTP_PASSWORD", plain=True).relay.is_here
+
+
 # ---- beside the rest of a site
 
 
