@@ -228,9 +228,11 @@ run_tests() {
   if "$VENV/bin/python" -c 'import xdist' 2>/dev/null; then
     parallel=(-n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder)  # tests/conftest.py has an order
   fi
+  # tests/conftest.py ends what waits too long; this ends a process that not even hears of it.
+  local last=(-o faulthandler_timeout=600 -o faulthandler_exit_on_timeout=true)
   unset PYTHONDONTWRITEBYTECODE  # or every program that tests start compiles all of app.py and its plugins first
   take_scratch
-  "$VENV/bin/python" -m pytest -rs ${parallel[@]+"${parallel[@]}"} "$@"
+  "$VENV/bin/python" -m pytest -rs "${last[@]}" ${parallel[@]+"${parallel[@]}"} "$@"
 }
 
 # Tests wait for the disk more than for anything else, so their folders are in memory where there is room for them.
