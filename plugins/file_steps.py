@@ -4,6 +4,7 @@ one or several at once, with one report."""
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 import time
 from collections.abc import Callable, Sequence
@@ -79,6 +80,7 @@ class Work(NamedTuple):
     base: Request | None = None  # as which it is done; None as long as it is only asked for
     clash: str = ""  # what is to be done where a name is taken: "replace", "both", or "" to ask
     next: str = ""  # where the first entry, a large folder, goes on: see Outcome
+    so_far: int = 0  # files of it that are done
 
     @property
     def t(self) -> Any:
@@ -107,6 +109,7 @@ class Outcome(NamedTuple):
     error: AppError | None = None
     is_left: bool = False
     next: str = ""
+    so_far: int = 0  # files of such a folder that are done
 
 
 def run(work: Work) -> list[Outcome]:
@@ -132,13 +135,15 @@ def run(work: Work) -> list[Outcome]:
 def _do(work: Work, one: Chosen, handle: Callable[[Request], Response], after: str, until: float) -> Outcome:
     """Do it to one entry, a large folder step by step as long as there is time."""
     name, _, after = after.partition("/")
+    so_far = work.so_far if after else 0
     while True:
         name, data = _step(work, one, handle, name, after)
+        so_far += cast(int, data.get("files") or 0)
         after = str(data.get("next") or ("more" if data.get("more") else ""))
         if not after:
             return Outcome(one)
         if time.monotonic() > until:
-            return Outcome(one, is_left=True, next=f"{name}/{after}")
+            return Outcome(one, is_left=True, next=f"{name}/{after}", so_far=so_far)
 
 
 def _step(work: Work, one: Chosen, handle: Callable[[Request], Response], name: str, after: str) -> tuple[str, Value]:
@@ -321,7 +326,7 @@ def _told_of_rest(work: Work, going: Sequence[Outcome], left: Sequence[Outcome],
         "step": "report", "done": words, "gone": 0, "rows": (), "left": [_why(work, one) for one in left],
         "going": SimpleNamespace(
             boxes=boxes, next=going[0].next, to=to, clash=work.clash, names=[one.one.name for one in going[:_MOST_NAMED]],
-            more=len(going) - _MOST_NAMED,
+            more=len(going) - _MOST_NAMED, so_far=going[0].so_far,
         ),
     }  # fmt: skip
     return _page(work, "several.tpl", work.t(f"files.going_{work.what}"), shown)
@@ -392,8 +397,9 @@ def submitted(exchange: Exchange, html: Any, resource: str, path: Sequence[str])
     if what != "several":
         raise BadRequest(f"_do is {what[:100]!r}, which no form of this page sends")
     work = Work(
-        exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"), next=form.text("next")
-    )
+        exchange, caller, folder, form.text("do"), _chosen(form), base=base, clash=form.text("clash"),
+        next=form.text("next"), so_far=int(form.text("so_far")) if re.fullmatch("[0-9]{1,12}", form.text("so_far")) else 0,
+    )  # fmt: skip
     return _gone_on(work, html, form)
 
 

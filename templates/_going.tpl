@@ -11,6 +11,10 @@
   <input type="hidden" name="clash" value="{{page.going.clash}}">
 % end
   <p class="notice" role="status">{{t("files.going_on")}}</p>
+% if page.going.so_far:
+  <p>{{t("files.going_so_far", n=page.going.so_far)}}</p>
+% end
+  <input type="hidden" name="so_far" value="{{page.going.so_far}}">
   <ul>
 % for name in page.going.names:
     <li><bdi>{{name}}</bdi></li>

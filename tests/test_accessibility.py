@@ -433,7 +433,7 @@ def test_what_the_trash_and_versions_ask_breaks_none_either(site: Server, person
 
     ask("/files/drawer/b.txt?_versions=1", "button[name=purge]", "Delete this version?")
     ask("/files/drawer/?_trash=1", "button[value=empty]", "Empty the trash?")
-    ask("/files/drawer/?_trash=1", "button[name=purge]", "Delete 1 file for good?")
+    ask("/files/drawer/?_trash=1", "button[name=purge]", "Delete 1 entry for good?")
     headers = {"Authorization": f"Bearer {site.token()}"}
     assert site.ask("PUT", f"/files/drawer/{LONG}", b"x", headers).status == 201
     ask("/files/drawer/?_trash=1", "button[name=restore]", "1 name is taken")

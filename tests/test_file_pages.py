@@ -509,6 +509,7 @@ def test_a_large_folder_is_gone_on_with_by_a_button(ann: Person, share: str, mon
     pages = 0
     while reply.status == 200:
         assert "Not everything is copied yet" in reply.text
+        assert ("So far it is 1 file." in reply.text) == (pages == 1)
         reply, pages = ann.press(Form(reply, "going")), pages + 1
         assert pages < 20
     assert pages > 2

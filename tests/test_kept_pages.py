@@ -87,7 +87,7 @@ def test_what_was_deleted_is_listed_the_newest_first_and_comes_back(ann: Person)
     assert text_of(ann, ODD) == "first"
     assert rows(ann.look(TRASH)) == ["b.txt", "a.txt"]
     reply = ann.press(Form(ann.look(TRASH), "several"), *(("id", one) for one in ids_of(ann)), ("do", "restore"))
-    assert ann.said(reply) == "2 files are back."
+    assert ann.said(reply) == "2 entries are back."
     assert (text_of(ann, "a.txt"), text_of(ann, "sub/b.txt")) == ("first", "first")
     assert "The trash is empty." in ann.look(TRASH).text
 
@@ -155,13 +155,13 @@ def test_deleting_for_good_and_emptying_ask_first(ann: Person) -> None:
     asked = ann.press(Form(page, "several"), button(page, "purge", "Delete for good: a.txt"))
     assert "1 file, 5 bytes" in asked.text
     assert len(ids_of(ann)) == 3
-    assert ann.said(ann.press(step(asked), ("id", ids_of(ann)[2]), ("sure", "1"), but=["id"])).startswith("1 file is")
+    assert ann.said(ann.press(step(asked), ("id", ids_of(ann)[2]), ("sure", "1"), but=["id"])).startswith("1 entry is")
     assert rows(ann.look(TRASH)) == [ODD, "b.txt"]
     page = ann.look(TRASH)
     asked = ann.press(Form(page, "several"), ("do", "empty"))
     assert "2 files, 10 bytes" in asked.text
     assert len(ids_of(ann)) == 2
-    assert ann.said(ann.press(step(asked), ("sure", "1"))) == "2 files are deleted for good."
+    assert ann.said(ann.press(step(asked), ("sure", "1"))) == "2 entries are deleted for good."
     assert ids_of(ann) == []
 
 
