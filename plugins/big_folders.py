@@ -273,7 +273,7 @@ def end(share: Files, one: Kept, tally: Tally, until: float) -> bool:
 # ==== 3. KEPT ====================================================================================================
 # A folder in the trash comes back as one, or is ended.
 # uses: ERRORS VALUES CONTRACTS RESOURCES WALKS DELETED plugin:file_moves plugin:file_trees plugin:kept_files
-# plugin:quota
+#       plugin:quota
 # defines: restored ended
 
 

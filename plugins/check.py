@@ -52,9 +52,9 @@ if TYPE_CHECKING:
 # ==== 1. CHECK ===================================================================================================
 # Faults that show when things are tried, damage in what is stored, and what an operator should know.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH RESOURCES PROVIDERS ASSEMBLY COMMANDS plugin:app_checks plugin:asking
-# plugin:copy plugin:file_names plugin:folders plugin:notify plugin:options plugin:permissions plugin:quota_count
-# plugin:reading plugin:row_rules plugin:statements plugin:states plugin:tokens plugin:toml_advice plugin:unfit
-# plugin:wsgi_apps
+#       plugin:copy plugin:file_names plugin:folders plugin:notify plugin:options plugin:permissions
+#       plugin:quota_count plugin:reading plugin:row_rules plugin:statements plugin:states plugin:tokens
+#       plugin:toml_advice plugin:unfit plugin:wsgi_apps
 # defines: Command:server_check Inspection ServerCheck
 
 # What has an address of its own below a form, view or app; below files, anything can be.

@@ -85,7 +85,7 @@ else:
 # ==== 1. FILE ====================================================================================================
 # A folder of plain files that other programs may use too, and a journal of records: a line of it is one commit.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS plugin:disk plugin:file_copies plugin:groups plugin:presence
-# plugin:record_tests plugin:reserve plugin:upload_parts
+#       plugin:record_tests plugin:reserve plugin:upload_parts
 # defines: Provider:file WRITE_BYTES BESIDE_BYTES WRITE_OUT_BYTES CHECKED_BYTES BESIDE_CHUNKS identity write_fully
 #          begin_writing_out Sha256Beside gathered FileReader JournalEntry write_journal_line copy_value
 #          Journal FolderRecords FileProvider

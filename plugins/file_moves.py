@@ -529,7 +529,7 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 # ==== 5. WISHES =================================================================================================
 # What can be asked for: a move, a copy, a new folder, and another time for a file.
 # uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES FOLDERS plugin:file_times plugin:file_trees
-# plugin:kept_asked
+#       plugin:kept_asked
 # defines: clearing VERBS plan
 
 _CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)

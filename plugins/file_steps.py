@@ -371,7 +371,7 @@ def _contact(work: Work) -> str:
 # ==== 4. SUBMITTED ===============================================================================================
 # What a page sends: to the folder, with _do in its address.
 # uses: ERRORS VALUES RUNNERS RESOURCES WORK QUESTIONS TOLD plugin:file_pages plugin:file_targets plugin:html_forms
-# plugin:kept_pages plugin:pages plugin:zip
+#       plugin:kept_pages plugin:pages plugin:zip
 # defines: submitted begun
 
 _MOST_BYTES = 4 << 20  # of a form: names of a thousand entries, percent-encoded

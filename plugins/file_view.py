@@ -198,7 +198,7 @@ def _least(exchange: Exchange, folder: Sequence[str]) -> int:
 # ==== 4. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
 # uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_kinds plugin:file_lists
-# plugin:file_pages plugin:media_types plugin:pages plugin:share_folders
+#       plugin:file_pages plugin:media_types plugin:pages plugin:share_folders
 # defines: read
 
 _POLICY = PAGE_POLICY.replace("connect-src", "media-src 'self'; frame-src 'self'; connect-src")

@@ -173,7 +173,7 @@ def _version(share: Files, request: Request, path: str, parts: Sequence[str]) ->
 # ==== 2. DONE ====================================================================================================
 # A file comes back to its path or to another one of its share, or is ended for good.
 # uses: ERRORS VALUES CONFIG CONTRACTS RESOURCES SEEN plugin:big_folders plugin:file_kinds plugin:file_moves
-# plugin:file_trees plugin:kept_files plugin:kept_pages
+#       plugin:file_trees plugin:kept_files plugin:kept_pages
 # defines: restored purged all_thrown seen_in_trash ended
 
 _MOST_ENDED = 5000  # files of one request

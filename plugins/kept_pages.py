@@ -45,7 +45,7 @@ else:
 # ==== 1. SEEN ====================================================================================================
 # What was deleted below a folder, and the versions of a file, each with what whoever looks may do with it.
 # uses: VALUES RUNNERS RESOURCES plugin:big_folders plugin:file_pages plugin:kept_asked plugin:kept_files plugin:pages
-# plugin:quota
+#       plugin:quota
 # defines: trash_link versions_link room_line trash versions
 
 _DAY_S = 86_400
@@ -197,7 +197,7 @@ def versions(
 # What the forms of both pages send: to the folder or the file, with _do in its address. Each kept file is a request of
 # its own.
 # uses: ERRORS VALUES RUNNERS SEEN plugin:file_pages plugin:html_forms plugin:kept_asked plugin:kept_files
-# plugin:pages plugin:uploads
+#       plugin:pages plugin:uploads
 # defines: submitted
 
 _MOST_BYTES = 1 << 20  # of a form

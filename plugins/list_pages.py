@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlencode
 
 import app
-from app import COUNTED, Action, AppError, BadRequest, Column, Exchange, Form, Response, Table
+from app import COUNT_S, COUNTED, Action, AppError, BadRequest, Column, Exchange, Form, Response, Table
 
 if TYPE_CHECKING:
     from plugins import cells, controls, filter_row, list_columns, list_filters, pages
@@ -28,7 +28,7 @@ else:
 # What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
 # same on each look at it: they are written once for its columns and language.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:choice_counts plugin:controls plugin:filter_row
-#       plugin:list_columns plugin:pages
+#       plugin:groups plugin:list_columns plugin:pages
 # defines: again
 
 
@@ -254,7 +254,7 @@ class _Asked:
         source, found = self.page["view"].config.facets if "view" in self.page else (), []
         count = cast(Any, cast(Table, response.table).facts.get("count"))
         for number, name in enumerate(filter(filter_row.can_be_filtered, source) if count else ()):
-            with suppress(AppError):
+            with suppress(AppError), app.plugin("groups").within(COUNT_S):
                 column = self.by_name.get(name) or Column(name)
                 counted = count(name, _MOST_VALUES + 1)
                 most = filter_row.faceted(column, counted[:_MOST_VALUES], self.locale)

@@ -46,7 +46,7 @@ from app import (
 # ==== 1. ME ======================================================================================================
 # What a person sees and changes of himself. A program may read it, and send the same as JSON.
 # uses: ERRORS VALUES RUNNERS AUTH ASSEMBLY plugin:form_drafts plugin:html_forms plugin:links plugin:pages
-# plugin:passwords plugin:people plugin:saved_filters plugin:share_pages plugin:zones
+#       plugin:passwords plugin:people plugin:saved_filters plugin:share_pages plugin:zones
 # defines: Route:me Me
 
 _MOST_BYTES = 65536

@@ -144,7 +144,7 @@ class SessionAuthority(Authority):
 # ==== 2. OFFICE ==================================================================================================
 # Each change is committed together with its audit entry.
 # uses: ERRORS VALUES CONFIG CONTRACTS AUTH ASSEMBLY SESSIONS plugin:key_edits plugin:people plugin:refusals
-# plugin:reserve plugin:throttle
+#       plugin:reserve plugin:throttle
 # defines: Office
 
 

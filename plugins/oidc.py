@@ -406,7 +406,7 @@ def _quoted(told: Json) -> str:
 # ==== 3. ROUTE ===================================================================================================
 # The way out and back, and what the sign-in page offers.
 # uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY ISSUER TOKENS plugin:elsewhere plugin:pages plugin:refusals
-# plugin:sign_in plugin:throttle
+#       plugin:sign_in plugin:throttle
 # defines: Route:oidc faults Oidc
 
 _FLOW_COOKIE = "satchel_oidc_"  # and some of the state, so that two tabs do not meet

@@ -69,9 +69,9 @@ else:
 # ==== 1. PAGES ===================================================================================================
 # Templates, those beside app.toml first, and what each of them shows.
 # uses: ERRORS VALUES CONFIG RUNNERS ASSEMBLY plugin:around_record plugin:catalogue plugin:cells plugin:controls
-# plugin:file_pages plugin:file_view plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages
-# plugin:locale plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:template_faults
-# plugin:waiting
+#       plugin:file_pages plugin:file_view plugin:form_drafts plugin:form_layout plugin:lines plugin:list_pages
+#       plugin:locale plugin:move_pages plugin:navigation plugin:public_forms plugin:sign_in plugin:template_faults
+#       plugin:waiting
 # defines: Again site_of submission Pages policy_of page_answer listed is_move list_state form_trail crumbs_of
 
 _PLAIN_DETAILS = (400, 404, 406, 409, 413, 415, 422, 501, 504)  # statuses whose details a person can use
@@ -574,8 +574,8 @@ def _meter_row(sample: Value, locale: Locale) -> SimpleNamespace:
 # ==== 2. HTML ====================================================================================================
 # The format itself: what reads, writes, faults and submitted forms answer to people, and the pages for signing in.
 # uses: ERRORS VALUES CONFIG RUNNERS PAGES plugin:file_steps plugin:file_view plugin:html_forms plugin:import_files
-# plugin:list_pages plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults plugin:unsent
-# plugin:view_extras
+#       plugin:list_pages plugin:media_types plugin:move_pages plugin:public_forms plugin:template_faults
+#       plugin:unsent plugin:view_extras
 # defines: Format:html Route:static Html give_notice take_notice pages_of Static
 
 _NOTICE_LENGTH = 200

@@ -533,7 +533,7 @@ class LimitedPool(app.Pool):
 # ==== 2. SQL =====================================================================================================
 # Queries and views in the words of PostgreSQL, and the rows of a view as they are read.
 # uses: ERRORS VALUES PROVIDERS SERVER plugin:postgres_joins plugin:postgres_times plugin:sql_facets
-# plugin:sql_records plugin:sql_views
+#       plugin:sql_records plugin:sql_views
 # defines: folds folded literal field_of PostgresQuery PostgresSelect type_of told_apart Description Descriptions
 #          Stream milliseconds too_long roll_back state_of facts_of
 
@@ -838,7 +838,7 @@ def facts_of(error: Exception) -> Mapping[str, str]:
 # ==== 3. POSTGRES ================================================================================================
 # The provider: its connections and transactions, its tables, and records, blobs and views on them.
 # uses: ERRORS VALUES CONFIG CONTRACTS PROVIDERS SERVER SQL plugin:postgres_groups plugin:postgres_joins
-# plugin:postgres_moment plugin:sql_facets plugin:sql_files plugin:sql_sums plugin:sql_views
+#       plugin:postgres_moment plugin:sql_facets plugin:sql_files plugin:sql_sums plugin:sql_views
 # defines: Provider:postgres PostgresDatabase PostgresTables PostgresProvider
 
 

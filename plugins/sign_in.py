@@ -39,7 +39,7 @@ html_forms, pages, unsent = plugin("html_forms"), plugin("pages"), plugin("unsen
 # and a password are taken here. Each other way is a Route of that kind, with a method `offered(exchange)` that returns what
 # its part of the page, _by_KIND.tpl, shows as `way`; None if it has nothing to offer at the moment.
 # uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:html_forms plugin:passwords plugin:refusals plugin:throttle
-# plugin:unsent
+#       plugin:unsent
 # defines: Route:sign-in ways own_path known_browser SignIn
 
 _LETTERS_OF_TOKENS = 65536

@@ -41,7 +41,7 @@ unsent = plugin("unsent")
 # Whoever gives an address gets the same answer after the same work: a row is put into the outbox, and the job that sends it
 # finds out whether the address is somebody's.
 # uses: ERRORS VALUES CONFIG RUNNERS AUTH ASSEMBLY plugin:fields plugin:html_forms plugin:mailed_links plugin:pages
-# plugin:refusals plugin:sign_in plugin:throttle plugin:unsent
+#       plugin:refusals plugin:sign_in plugin:throttle plugin:unsent
 # defines: Route:mail SignInMail
 
 _WINDOW_S = 3600.0

@@ -264,7 +264,7 @@ class Unmet(AppError):
 # ==== 2. PROPERTIES ==============================================================================================
 # What is known of files and folders, and what clients noted at them.
 # uses: ERRORS VALUES CONTRACTS RUNNERS CALLS plugin:dav_properties plugin:dav_xml plugin:file_times plugin:locks
-# plugin:media_types plugin:quota
+#       plugin:media_types plugin:quota
 # defines: LIVE ON_REQUEST activelock Finder propfind proppatch require
 
 _LOCKS = "".join(
@@ -551,7 +551,7 @@ def require(call: Call, action: Action, place: Place) -> None:
 # ==== 3. FILES ===================================================================================================
 # Files and folders, written as at every other door.
 # uses: ERRORS VALUES RUNNERS CALLS PROPERTIES plugin:big_folders plugin:dav_properties plugin:file_moves
-# plugin:file_times plugin:locks
+#       plugin:file_times plugin:locks
 # defines: get put delete mkcol carry
 
 
@@ -700,7 +700,7 @@ def _copied_alone(call: Call, target: Place) -> None:
 # ==== 4. LOCKING =================================================================================================
 # Locks are taken, renewed and ended here, and hold everywhere (plugins/locks.py).
 # uses: ERRORS VALUES RUNNERS CALLS PROPERTIES FILES plugin:dav_conditions plugin:dav_xml plugin:file_times
-# plugin:locks
+#       plugin:locks
 # defines: take_lock end_lock
 
 _SHORTEST_S, _USUAL_S, _LONGEST_S = 1, 3600, 86_400
@@ -818,7 +818,7 @@ def end_lock(call: Call) -> Answer:
 # ==== 5. DOOR ====================================================================================================
 # The one place where Basic is offered. A cookie opens what is read and nothing that is written.
 # uses: ERRORS RUNNERS ASSEMBLY CALLS PROPERTIES FILES LOCKING plugin:dav_conditions plugin:dav_xml plugin:locks
-# plugin:refusals plugin:throttle
+#       plugin:refusals plugin:throttle
 # defines: Route:webdav METHODS WebDav
 
 METHODS: Mapping[str, Callable[[Call], Answer]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+import time
 from collections.abc import Iterator
 from urllib.parse import parse_qsl, urlencode
 
@@ -358,6 +359,20 @@ def test_facets_count_and_narrow(site: Site, staff: str) -> None:
     assert {one: found[one][1] for one in found} == {"nothing": "/views/blank?t__null=true", "empty": "/views/blank?t="}
     assert page(site, "/views/stored", staff).text.count("the 12 most frequent") == 1
     assert "most frequent" not in page(site, "/views/stored?n__lte=12", staff).text
+
+
+def test_facets_of_records_that_take_long_are_left_out_of_the_page(
+    site: Site, staff: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def facet(*_: object) -> list[tuple[app.Json, int]]:
+        if app.plugin("groups").deadline() < time.monotonic() + 1:
+            raise app.QueryTimeout("it takes a second")
+        return [("paid", 3)]
+
+    monkeypatch.setattr(app.SqlProvider, "facet", facet)
+    shown = page(site, "/views/trips", staff)
+    assert (shown.status, '<span class="count">' in shown.text) == (200, False)
+    assert site.get("/views/trips?_facets=1", staff).json["facets"]["kind"] == [{"value": "paid", "count": 3}]
 
 
 def test_columns_of_several_choices_are_ticked_counted_and_narrowed_at_every_door(site: Site, staff: str) -> None:
