@@ -76,6 +76,8 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 1_800_000_000.0
+        if max(app.last_ids) > (self.now + 3600) * 4096_000:  # ids of the real time, or of a test that went on to later
+            app.last_ids = memoryview(bytearray(256)).cast("Q")
 
     def __call__(self) -> float:
         return self.now
@@ -166,7 +168,7 @@ class Site:
         for name_, value in [(n, facts.pop(n)) for n in ("if_match", "if_none_match") if n in facts]:
             facts["conditions"] = Conditions(**{name_: (value,)})
         request = Request(
-            id=app.new_id(time.time()), action=action, resource=f"{kind}/{name}" if address else "", path=tuple(path),
+            id=app.new_id(self.app.clock()), action=action, resource=f"{kind}/{name}" if address else "", path=tuple(path),
             door="test", data=data, credential=self.root if by is None else by, **facts,
         )  # fmt: skip
         return self.app.handle(request, guard)
