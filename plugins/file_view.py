@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,6 +28,7 @@ from app import (
     Request,
     Response,
     Scope,
+    nearest,
     no_params,
     plan_of,
     plugin,
@@ -70,44 +72,56 @@ def has(name: str) -> bool:
 # ==== 2. TEXTS ===================================================================================================
 # The beginning of a file as text, whatever it was written in, and that as lines or as a table.
 # uses: VALUES RESOURCES
-# defines: MOST_BYTES Text text_of decoded rows_of
+# defines: MOST_BYTES ENCODINGS Text text_of decoded rows_of
 
 MOST_BYTES = 256 * 1024  # of a file that is shown as text
 _MOST_LINES, _MOST_ROWS, _MOST_COLUMNS, _MOST_LETTERS = 5000, 1000, 100, 1000
 _CONTROLS = re.compile("[\0-\x08\x0b\x0e-\x1a\x1c-\x1f\x7f]")
 _NUMBER = re.compile(r"\s*[-+]?[0-9][0-9.,' ]*%?\s*")
+_GUESS = "windows-1252"  # any bytes can be this, so nothing says that they are
+# Encodings by their names on the web (encoding.spec.whatwg.org), with Python's, and whose letters they are, as those call
+# them, since a reader who looks for one knows it so.
+ENCODINGS = {
+    "utf-8": ("utf-8", ""), _GUESS: ("cp1252", "English, Deutsch, Français"),
+    "windows-1250": ("cp1250", "Polski, Čeština, Magyar"), "windows-1251": ("cp1251", "Русский, Українська"),
+    "koi8-r": ("koi8_r", "Русский"), "ibm866": ("cp866", "Русский"), "windows-1253": ("cp1253", "Ελληνικά"),
+    "windows-1254": ("cp1254", "Türkçe"), "windows-1255": ("cp1255", "עברית"), "windows-1256": ("cp1256", "العربية"),
+    "windows-1257": ("cp1257", "Eesti, Latviešu, Lietuvių"), "shift_jis": ("cp932", "日本語"),
+    "euc-jp": ("euc_jp", "日本語"), "gb18030": ("gb18030", "简体中文"),
+    "big5": ("big5hkscs", "繁體中文"), "euc-kr": ("cp949", "한국어"),
+}  # fmt: skip
 
 
 class Text(NamedTuple):
-    """The beginning of a file; `is_cut` says whether there is more of it."""
+    """The beginning of a file; `is_cut` says whether there is more of it, `is_guess` that nothing says how it is encoded."""
 
     text: str
     is_cut: bool
+    is_guess: bool
 
 
-def text_of(share: Files, blob: Blob, most_bytes: int = MOST_BYTES) -> Text | None:
-    """None if it is no text."""
+def text_of(share: Files, blob: Blob, most_bytes: int = MOST_BYTES, encoding: str = "") -> Text | None:
+    """None if it is no text. `encoding` is one of ENCODINGS, or "" if it is to be found out."""
     with closing(share.reader(blob, 0, min(blob.size_bytes, most_bytes))) as chunks:
         data = b"".join(chunks)
     is_cut = blob.size_bytes > len(data)
-    text = decoded(data, is_cut=is_cut)
-    return None if text is None else Text(text, is_cut)
+    coding = ENCODINGS[encoding][0] if encoding else _coding(data)
+    text = decoded(data, coding, is_cut=is_cut)
+    return None if text is None else Text(text, is_cut, not encoding and coding == ENCODINGS[_GUESS][0])
 
 
-def decoded(data: bytes, *, is_cut: bool = False) -> str | None:
-    """Bytes as text: UTF-8, UTF-16 or, of what is neither, Windows-1252. None if they are no text."""
-    coding = _coding(data)
+def decoded(data: bytes, coding: str, *, is_cut: bool = False) -> str | None:
+    """Bytes as text, without a letter that is cut at their end. None if they are no text."""
     if not coding:
         return None
-    if is_cut and coding.startswith("utf-8"):
-        data = data[: _whole(data)]
-    text = data.decode(coding, errors="replace")
+    text = codecs.getincrementaldecoder(coding)(errors="replace").decode(data, final=not is_cut)
     if len(_CONTROLS.findall(text)) > len(text) // 50:
         return None
     return _CONTROLS.sub("\ufffd", text)
 
 
 def _coding(data: bytes) -> str:
+    """UTF-8, UTF-16 or, of what is neither, the guess; "" if it is no text."""
     for mark, coding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
         if data.startswith(mark):
             return coding
@@ -116,20 +130,10 @@ def _coding(data: bytes) -> str:
         even, odd = sample[::2].count(0) / len(sample), sample[1::2].count(0) / len(sample)
         return "utf-16-le" if odd > 0.3 > 0.05 > even else "utf-16-be" if even > 0.3 > 0.05 > odd else ""
     try:
-        data[: _whole(data)].decode()
+        codecs.getincrementaldecoder("utf-8")().decode(data)
     except UnicodeDecodeError:
-        return "cp1252"
+        return ENCODINGS[_GUESS][0]
     return "utf-8"
-
-
-def _whole(data: bytes) -> int:
-    """Up to where UTF-8 has no letter that is cut at its end."""
-    for back in range(1, min(4, len(data)) + 1):
-        byte = data[-back]
-        if byte & 0xC0 != 0x80:
-            size = 4 if byte >= 0xF0 else 3 if byte >= 0xE0 else 2 if byte >= 0xC0 else 1
-            return len(data) - back if size > back else len(data)
-    return len(data)
 
 
 def rows_of(text: Text) -> tuple[list[list[str]], bool] | None:
@@ -197,7 +201,7 @@ def _least(exchange: Exchange, folder: Sequence[str]) -> int:
 
 # ==== 4. PAGE ====================================================================================================
 # ?_view=1 of a file. Programs get what is known of it.
-# uses: ERRORS VALUES CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_kinds plugin:file_lists
+# uses: ERRORS VALUES CONFIG CONTRACTS RUNNERS RESOURCES KINDS TEXTS MARKDOWN plugin:file_kinds plugin:file_lists
 #       plugin:file_pages plugin:media_types plugin:pages plugin:share_folders
 # defines: read
 
@@ -207,25 +211,30 @@ _FIRST_BYTES = 4096  # that say whether a picture is one
 
 
 class _One(NamedTuple):
-    """The file of a page; `parts` are the names that lead to it in the share."""
+    """The file of a page; `parts` are the names that lead to it in the share, `encoding` is what was asked for."""
 
     share: Files
     blob: Blob
     parts: Sequence[str]
+    encoding: str
 
 
 def read(share: Files, request: Request, scope: Scope, path: str, parts: Sequence[str]) -> Plan:
     """The answer to `_view`. Raises NotFound if there is no such file."""
-    no_params(request, ("_view",))
+    no_params(request, ("_view", "_encoding"))
     if request.params["_view"] != "1":
         raise BadRequest("_view must be 1")
+    encoding = request.params.get("_encoding", "")
+    if encoding and encoding not in ENCODINGS:
+        known = ", ".join(ENCODINGS)
+        raise BadRequest(f"_encoding is {encoding!r}: write one of {known}{nearest(encoding, ENCODINGS)}")
     blob = share.blobs.stat(path) if parts and request.path[-1] != "" else None
     if blob is None:
         if not parts or share.is_folder(path):
             raise BadRequest("_view is for files, and this is a folder")
         raise NotFound(f"files/{share.name} has no {'/'.join(parts)}")
     facts = share.entry(blob) | {"media": media_types.media_type(parts[-1])}
-    return plan_of(Response(data=facts, page={"act": partial(_page, _One(share, blob, parts))}, etag=blob.etag))
+    return plan_of(Response(data=facts, page={"act": partial(_page, _One(share, blob, parts, encoding))}, etag=blob.etag))
 
 
 def _page(one: _One, exchange: Exchange, response: Response) -> Answer:
@@ -273,7 +282,7 @@ def _buttons(exchange: Exchange, one: _One, caller: Caller) -> list[tuple[str, s
 def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
     """What the template shows: a kind, and what that needs."""
     name, kind = one.parts[-1], kind_of(one.parts[-1])
-    found: dict[str, Any] = {"kind": kind, "is_cut": False, "none": exchange.locale.t("view.none")}
+    found: dict[str, Any] = {"kind": kind, "is_cut": False, "none": exchange.locale.t("view.none"), "encodings": []}
     is_unknown = media_types.media_type(name) == "application/octet-stream"
     if not one.blob.size_bytes:
         return found | {"kind": "", "none": exchange.locale.t("view.empty")}
@@ -283,7 +292,12 @@ def _content(exchange: Exchange, one: _One) -> dict[str, Any]:
         kind = "text"
     if kind not in ("markdown", "table", "text"):
         return found
-    text = text_of(one.share, one.blob)
+    text = text_of(one.share, one.blob, encoding=one.encoding)
+    if text is not None and (one.encoding or text.is_guess):
+        shown = one.encoding or _GUESS
+        names = {name: f"{whose} ({name})" if whose else name.upper() for name, (_, whose) in ENCODINGS.items()}
+        found["encodings"] = [(name, words, name == shown) for name, words in names.items()]
+        found |= {"state": urlencode(pages.listed(exchange)), "is_guess": text.is_guess}
     if text is None or (is_unknown and not text.text):
         return found | {"kind": ""}
     if kind == "markdown":
@@ -368,5 +382,5 @@ def _readme(exchange: Exchange, response: Response) -> SimpleNamespace | None:
         is_markdown = kind_of(name) == "markdown"
         html = html_of(exchange, parts, text.text, level=3, mark="readme-") if is_markdown else ""
         href = plugin("share_folders").href(exchange, [*parts, name], _view=1)
-        return SimpleNamespace(name=name, href=href, html=html, text=text.text, is_cut=text.is_cut)
+        return SimpleNamespace(name=name, href=href, html=html, text=text.text, is_cut=text.is_cut, is_guess=text.is_guess)
     return None

@@ -45,7 +45,7 @@ links, share = plugin("links"), plugin("share")
 # uses: ERRORS VALUES RUNNERS ASSEMBLY plugin:file_pages plugin:file_view plugin:pages plugin:share_pages
 # defines: shown href
 
-_ASKED = ("_size", "_next", "_prev", "_q", "_sort", "_zip", "_name", "_view", "_list")
+_ASKED = ("_size", "_next", "_prev", "_q", "_sort", "_zip", "_name", "_view", "_encoding", "_list")
 _NO_CRUMBS = Caller()
 
 

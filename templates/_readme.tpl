@@ -10,6 +10,9 @@
   <pre tabindex="0">
 {{readme.text}}</pre>
 %   end
+%   if readme.is_guess:
+  <p class="note">{{t("view.guess")}} <a href="{{readme.href}}">{{t("view.choose")}}</a></p>
+%   end
 %   if readme.is_cut:
   <p class="note">{{t("view.cut")}} <a href="{{readme.href}}">{{t("view.whole")}}</a></p>
 %   end

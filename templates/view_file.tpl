@@ -17,16 +17,36 @@
   <a class="button small" href="{{page.after_href}}" rel="next" aria-label="{{t("view.after", name=page.after)}}"><bdi>{{page.after}}</bdi> →</a>
 % end
 </nav>
+% if page.encodings:
+<form class="filter letters" method="get" action="{{page.href}}">
+  <input type="hidden" name="_view" value="1">
+%   if page.state:
+  <input type="hidden" name="_list" value="{{page.state}}">
+%   end
+%   if page.is_guess:
+  <p class="note">{{t("view.guess")}}</p>
+%   end
+  <div class="field"><label for="letters">{{t("import.encoding")}}</label>
+  <select id="letters" name="_encoding">
+%   for name, words, selected in page.encodings:
+    <option value="{{name}}"{{" selected" if selected else ""}}>{{words}}</option>
+%   end
+  </select></div>
+  <button class="button">{{t("table.show")}}</button>
+</form>
+% end
 <div class="view as-{{page.kind or 'file'}}">
 % if page.kind == "image":
-  <a href="{{page.href}}"><img src="{{page.href}}" alt="{{page.name}}"></a>
+  <a href="{{page.href}}"><img src="{{page.href}}" alt="{{page.name}}" data-broken="{{t("view.broken")}}"></a>
 % elif page.kind == "pdf":
   <iframe src="{{page.href}}" title="{{page.name}}"></iframe>
   <p><a href="{{page.href}}">{{t("view.open")}}</a></p>
 % elif page.kind == "audio":
   <audio controls preload="metadata" src="{{page.href}}" aria-label="{{page.name}}"></audio>
+  <p class="note">{{t("view.silent")}}</p>
 % elif page.kind == "video":
   <video controls preload="metadata" src="{{page.href}}" aria-label="{{page.name}}"></video>
+  <p class="note">{{t("view.silent")}}</p>
 % elif page.kind == "markdown":
   <div class="prose">
 {{!page.html}}

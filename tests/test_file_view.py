@@ -39,8 +39,8 @@ FIRST_BYTES = {"a.png": b"\x89PNG\r\n\x1a\n", "a.JPG": b"\xff\xd8\xff", "a.pdf":
 @pytest.mark.parametrize(
     ("name", "element"),
     [
-        ("a.png", '<img src="{0}" alt="a.png">'), ("a.svg", '<img src="{0}" alt="a.svg">'),
-        ("a.JPG", '<img src="{0}" alt="a.JPG">'),
+        ("a.png", '<img src="{0}" alt="a.png" '), ("a.svg", '<img src="{0}" alt="a.svg" '),
+        ("a.JPG", '<img src="{0}" alt="a.JPG" '),
         ("a.pdf", '<iframe src="{0}" title="a.pdf"></iframe>'), ("a.mp3", '<audio controls preload="metadata" src="{0}"'),
         ("a.mp4", '<video controls preload="metadata" src="{0}"'),
         ("a.bin", "There is no preview"), ("a.docx", "There is no preview"),
@@ -92,6 +92,53 @@ def test_a_text_is_shown_by_lines_whatever_it_was_written_in(
     numbers, code = re.findall(r'<pre class="(?:numbers|code)"[^>]*>(.*?)</pre>', page.text, re.DOTALL)
     assert numbers.split("\n") == [str(n + 1) for n in range(len(lines))]
     assert code.removeprefix("\n").split("\n") == lines
+
+
+OFFERED = r'<option value="([^"]*)"( selected)?>'
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("shift_jis", "日本語のメモ"), ("euc-jp", "日本語のメモ"), ("koi8-r", "Привет мир"),
+        ("windows-1251", "Привет мир"), ("windows-1250", "Zażółć gęślą"),
+        ("gb18030", "你好"), ("euc-kr", "안녕하세요"), ("windows-1252", "Müller"),
+    ],
+)  # fmt: skip
+def test_letters_that_are_guessed_are_said_to_be_and_others_are_chosen(
+    site: Site, share: str, root: str, encoding: str, text: str
+) -> None:
+    for name, content in (("a.txt", text), ("a.csv", f"a,b\n{text},2\n"), ("README.md", f"# {text}\n")):
+        target = put(site, root, name, content.encode(view.ENCODINGS[encoding][0]), share)
+        guessed = shown(site, root, target, "_view=1&_list=_sort%3D-name").text
+        assert "so these are a guess" in guessed
+        assert [one for one, chosen in re.findall(OFFERED, guessed) if chosen] == ["windows-1252"]
+        assert '<input type="hidden" name="_list" value="_sort=-name">' in guessed
+        read = shown(site, root, target, f"_view=1&_encoding={encoding}").text
+        assert text in read, name
+        assert "so these are a guess" not in read
+        assert [one for one, chosen in re.findall(OFFERED, read) if chosen] == [encoding]
+    assert "so these are a guess" in site.get(f"{share}/", root, **PAGE).text
+
+
+def test_letters_that_are_known_are_not_asked_about_and_unknown_ones_are_refused(site: Site, root: str) -> None:
+    for content in ("plain", "bär", "bär".encode("utf-16")):
+        assert not re.search(OFFERED, shown(site, root, put(site, root, "a.txt", content)).text)
+    target = put(site, root, "a.txt", "日本語".encode("shift_jis"))
+    for wrong in ("rot13", "unicode_escape", "shift-jis"):
+        reply = site.get(f"{target}?_view=1&_encoding={wrong}", root)
+        assert reply.status == 400
+        assert "shift_jis, euc-jp" in reply.json["detail"]
+    url = site.send("/files/docs/", {"link": {"expires": "1d"}}, root).json["url"]
+    link = "/s/" + url.rpartition("/")[2]
+    assert "日本語" in site.get(f"{link}/a.txt?_view=1&_encoding=shift_jis", **PAGE).text
+
+
+def test_a_chosen_letter_that_is_cut_is_left_out(site: Site, root: str) -> None:
+    target = put(site, root, "long.txt", ("x" + "語" * 200_000).encode("shift_jis"))
+    page = shown(site, root, target, "_view=1&_encoding=shift_jis").text
+    assert "Only the beginning" in page
+    assert "\ufffd" not in page
 
 
 def test_html_and_programs_are_texts_and_bytes_are_not(site: Site, root: str) -> None:
@@ -286,4 +333,4 @@ def text_cases() -> list[Any]:
 
 @pytest.mark.parametrize(("data", "text"), text_cases())
 def test_a_letter_that_is_cut_is_left_out(data: bytes, text: str) -> None:
-    assert view.decoded(data, is_cut=True) == text
+    assert view.decoded(data, "utf-8", is_cut=True) == text

@@ -86,6 +86,9 @@ def test_files_are_looked_at_on_every_screen_and_nothing_in_them_runs(
     (share.folder / "share" / "sideways.jpg").write_bytes(picture)
     person.go("/files/docs/sideways.jpg?_view=1")
     assert person.driver.execute_async_script(SHOWN) == ["from-image", True, "red", "blue"]
+    (share.folder / "share" / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"broken inside" * 9)
+    person.go("/files/docs/broken.png?_view=1")
+    assert person.driver.execute_async_script(FAILED) > 40, "words stand where the picture would be"
     person.go("/files/docs/tone.wav?_view=1")
     length = "const [done] = arguments, one = document.querySelector('audio');"
     length += "one.readyState ? done(one.duration) : one.addEventListener('loadedmetadata', () => done(one.duration));"
@@ -97,6 +100,11 @@ def test_files_are_looked_at_on_every_screen_and_nothing_in_them_runs(
     assert "README.md" in person.see("h1").text
 
 
+FAILED = """
+const [done] = arguments, image = document.querySelector(".view img");
+const look = () => done(image.getBoundingClientRect().height);
+image.complete ? look() : image.addEventListener("error", look);
+"""
 SIDEWAYS = """
 const canvas = document.createElement("canvas"), pen = canvas.getContext("2d");
 [canvas.width, canvas.height] = [300, 200];
