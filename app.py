@@ -2995,7 +2995,7 @@ class HttpDoor:
 
     def request(self, exchange: Exchange, resource: str, path: tuple[str, ...], action: Action) -> Request:
         """The transport-free request. The body is read later, by `decode`."""
-        controls = _CONTROLS if exchange.method == "POST" else ("_list", "_embed") if exchange.page else ()
+        controls = _CONTROLS if exchange.method == "POST" else ("_list", "_embed", "_typed") if exchange.page else ()
         version = exchange.query.get("_version", "") if controls else ""
         is_write = action != Action.READ
         is_bytes = is_write and action == Action.UPDATE and resource.startswith("files/")

@@ -132,7 +132,7 @@ def _duration(locale: Locale, seconds: float) -> str:
     return locale.write_duration(seconds + 0.5)
 
 
-def typed(locale: Locale, format_: str, text: str, *, whole: bool = False) -> Json:
+def typed(locale: Locale, format_: str, text: str, *, whole: bool = False, alone: bool = False) -> Json:
     """The number that somebody typed as a column of this format shows it, or without its sign: "12.5 %", "€ 5", "5 MB",
     "1:30:00". Otherwise what Locale.read_number says."""
     kind, detail = shown_as(format_)
@@ -145,7 +145,7 @@ def typed(locale: Locale, format_: str, text: str, *, whole: bool = False) -> Js
         bare, times, whole = size[1], Decimal(1000) ** " kmgt".index(size[2].lower() or " "), False
     elif kind == "duration" and (clock := re.fullmatch(r"(-?)([0-9]{1,7}):([0-5][0-9])(?::([0-5][0-9]))?", bare)):
         return int(clock[1] + "1") * (int(clock[2]) * 3600 + int(clock[3]) * 60 + int(clock[4] or 0))
-    number = locale.read_number(bare, whole=whole)
+    number = locale.read_number(bare, whole=whole, alone=alone)
     if number is None or isinstance(number, str) or times == 1:
         return number
     exact = Decimal(str(number)) * times

@@ -76,7 +76,7 @@ def askings(
 
 def can_be_filtered(name: str) -> bool:
     """Whether an address can ask for values of a column of this name: a statement may call one as it likes."""
-    return "__" not in name and not name.endswith("_") and name not in LIST_PARAMS
+    return "__" not in name and not name.endswith("_") and name not in (*LIST_PARAMS, "_typed")
 
 
 def can_be_sorted(name: str) -> bool:
@@ -150,6 +150,8 @@ def _truths(locale: Locale) -> list[tuple[str, str]]:
 def _end(one: Asking, name: str, asked: Mapping[str, str], locale: Locale) -> SimpleNamespace:
     """One end of a range; what its control cannot show, a text control does."""
     text, kind = asked.get(name, ""), one.type
+    if kind == "text":
+        text = list_filters.as_typed(text, locale)
     if kind == "date" and text:
         read = locale.read_date(text)
         text = text if isinstance(read, Unread) else str(read)

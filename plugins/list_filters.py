@@ -18,7 +18,7 @@ else:
 # Every list reads its filters here: records, views, and those of the administration. What is left empty asks for nothing,
 # since a page's form sends all of its controls.
 # uses: ERRORS VALUES plugin:column_formats plugin:fields
-# defines: MOMENT DAY ITEM_OPERATORS Moment conditions is_empty plain of_items items parts
+# defines: MOMENT DAY ITEM_OPERATORS Moment conditions is_empty plain as_typed of_items items parts
 
 MOMENT, DAY = "moment", "day"  # the formats of SQL columns with times and with days, which may be stored in several ways
 ITEM_OPERATORS = ("eq", "ne", "in", "contains", "null")  # that go with columns of lists
@@ -83,26 +83,32 @@ def is_empty(op: str, text: str, column: Column) -> bool:
     return not text and (column.type != "string" or op not in ("", "eq", "ne", "prefix"))
 
 
-def plain(op: str, text: str, column: Column, locale: Any) -> str:
-    """The text of a filter as readers of any language and programs read it alike; the same text where there is no other."""
+def plain(op: str, text: str, column: Column, locale: Any, *, typed: bool = False) -> str:
+    """The text of a filter as readers of any language and programs read it alike; the same text where there is no other.
+    One that was `typed` is what the language says: "1.000" is a thousand in German."""
     if not text or op in ("null", "contains", "prefix"):
         return text
     if op == "in":
         return ",".join(fields.with_commas(_plain(part, column, locale)) for part in parts(text, column.titles))
-    return _plain(text, column, locale)
+    return _plain(text, column, locale, typed=typed)
 
 
-def _plain(text: str, column: Column, locale: Any) -> str:
+def _plain(text: str, column: Column, locale: Any, *, typed: bool = False) -> str:
     read: Json = text
     if column.format in ("date", "date-time"):
         read = locale.read_date(text)
         if isinstance(read, Unread) and column.has_instants:
             read = locale.read_date_time(fields.with_plus(text))
-    elif column.type in ("number", "integer") and not fields.is_number(text):
-        read = _number(text, column, locale)
+    elif column.type in ("number", "integer") and (typed or not fields.is_number(text)):
+        read = _number(text, column, locale, alone=typed)
     if read is None or isinstance(read, Unread):
         return text
     return read if isinstance(read, str) else dump_json(read)
+
+
+def as_typed(text: str, locale: Any) -> str:
+    """The number of an address as its reader would type it; any other text as it is."""
+    return str(locale.write_number(fields.number_of(text))) if fields.is_number(text) else text
 
 
 def of_items(condition: Condition) -> Condition | None:
@@ -187,9 +193,10 @@ def _value(name: str, text: str, column: Column, locale: Any) -> Json:
     return number
 
 
-def _number(text: str, column: Column, locale: Any) -> Json:
+def _number(text: str, column: Column, locale: Any, *, alone: bool = False) -> Json:
     """The number that a person typed as the list shows it; Unread if it is none."""
-    number: Json = plugin("column_formats").typed(locale, column.format, text, whole=column.type == "integer")
+    whole, typed = column.type == "integer", plugin("column_formats").typed
+    number: Json = typed(locale, column.format, text, whole=whole, alone=alone)
     return number
 
 

@@ -28,7 +28,7 @@ else:
 # What a list was asked for, as its page shows it and leads on from it. The controls of a list that nobody narrows are the
 # same on each look at it: they are written once for its columns and language.
 # uses: ERRORS VALUES RUNNERS RESOURCES plugin:catalogue plugin:choice_counts plugin:controls plugin:filter_row
-#       plugin:groups plugin:list_columns plugin:pages
+#       plugin:groups plugin:list_columns plugin:list_filters plugin:pages
 # defines: again
 
 
@@ -114,6 +114,7 @@ class _Asked:
             "hidden": {name: text for name, text in self.again.items() if name not in names},
             "chips": self._chips(inputs), "facets": self._facets(response), "errors": self._errors(inputs, wrong),
         }  # fmt: skip
+        found["typed"] = "1" if covered - {"_sort"} else "params" if params else ""
         found["action"] = self.exchange.url(self.here)
         return found | {"filter": self._same(found, wrong)}
 
@@ -244,7 +245,7 @@ class _Asked:
             return str(t("filter.search", text=text))
         if one:
             titles = dict(_filter_input(one, t).choices)
-            said = [titles.get(part, part) for part in controls.values(one, text)]
+            said = [titles.get(part, part) for part in _texts(one, text, self.locale)]
             return str(t("filter.param", field=one.title, value=t("common.comma").join(said))) if text else ""
         column, op = filter_row.split(name, self.by_name)
         return filter_row.said(self.by_name[column], op, text, self.locale) if op else ""
@@ -342,7 +343,13 @@ def _given(exchange: Exchange, inputs: Sequence[Input]) -> dict[str, list[str]]:
     """What is asked for of the parameters that a view declares. Raises BadRequest if one is given twice."""
     if twice := _twice(exchange, inputs):
         raise BadRequest(f"the parameter {min(twice)} is given twice")
-    return {one.name: controls.values(one, exchange.query[one.name]) for one in inputs if one.name in exchange.query}
+    asked, locale = exchange.query, exchange.locale
+    return {one.name: _texts(one, asked[one.name], locale) for one in inputs if one.name in asked}
+
+
+def _texts(one: Input, text: str, locale: Any) -> list[str]:
+    """What the control of a parameter shows of its text in an address."""
+    return [list_filters.as_typed(text, locale)] if one.widget == "number" else controls.values(one, text)
 
 
 def _filter_input(one: Input, t: Words) -> Input:
@@ -374,9 +381,7 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         page = controls.with_inputs(page, exchange.locale)
     is_records = bool(page.get("key"))  # of a form; else a view, which has parameters
     records = app.plugin("reading").records_of(response)
-    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if is_records else ()
-    known = page.get("asks") or [column for column in table.columns if column.name not in unsaid]
-    asked = _Asked(way, exchange, page, known, is_sorted=not page.get("build"))
+    asked = _Asked(way, exchange, page, _known(page, table), is_sorted=not page.get("build"))
     columns = asked.columns()
     moves = app.plugin("move_pages").Cells(exchange, response) if is_records and page["form"].states else None
     boxes = app.plugin("several_pages").Boxes(exchange, response) if is_records else None
@@ -404,6 +409,12 @@ def shown(way: Pages, exchange: Exchange, response: Response) -> dict[str, Any]:
         "create": page.get("create") or exchange.locale.t("trail.new"),
         "import_href": exchange.url(f"{page['address']}/import") if may_create and page["form"].type == "forms" else "",
     }  # fmt: skip
+
+
+def _known(page: Mapping[str, Any], table: Table) -> Sequence[Column]:
+    """The columns that can be shown and asked for."""
+    unsaid = ("id", "version", "updated_by", *(["created_by"] if page.get("heading") else [])) if page.get("key") else ()
+    return cast(Sequence[Column], page.get("asks")) or [column for column in table.columns if column.name not in unsaid]
 
 
 def _saved(exchange: Exchange, response: Response, asked: _Asked) -> Any:
@@ -473,30 +484,54 @@ def _by_offset(at: str, size: int) -> list[str]:
 # ==== 3. ANSWERS =================================================================================================
 # What a page's form sent, without what is empty in it and in words of no language; and a filter that is no value of its
 # column, said beside its control.
-# uses: ERRORS VALUES RUNNERS ASKED plugin:controls plugin:filter_row plugin:list_filters
+# uses: ERRORS VALUES RUNNERS ASKED LISTS plugin:controls plugin:filter_row plugin:list_filters plugin:pages
 # defines: tidied refused
 
 
-def tidied(exchange: Exchange, response: Response) -> str:
+def tidied(way: Pages, exchange: Exchange, response: Response) -> str:
     """The address without the parameters that ask for nothing, and with numbers and days as everybody reads them, whatever
     the language of who typed them; "" if it is like that already."""
-    if not exchange.query or response.page.get("faults") or (exchange.repeated and "" not in exchange.query.values()):
+    is_typed = "_typed" in exchange.query
+    if not exchange.query or (response.page.get("faults") and not is_typed):
+        return ""
+    if exchange.repeated and not is_typed and "" not in exchange.query.values():
         return ""
     columns, params = cast(Table, response.table).columns, {one.name: one.column for one in response.page.get("fields", ())}
     kept, by_name = again(exchange, columns, response.page), {one.name: one for one in columns}
-    found = {}
+    found, typed = {}, _typed(way, exchange, response) if is_typed else {}
     for name, text in exchange.query.items():
         column, op = (name, "eq") if name in params else filter_row.split(name, by_name)
-        known = params.get(name) or by_name.get(column)
-        if text or name in kept:
-            found[name] = list_filters.plain(op, text, known, exchange.locale) if op and known else text
+        known = typed.get(name) or params.get(name) or by_name.get(column)
+        if (text or name in kept) and name != "_typed":
+            is_read = known and (op or name in typed)
+            found[name] = list_filters.plain(op, text, known, exchange.locale, typed=name in typed) if is_read else text
     return exchange.url(exchange.inner, **found) if found != exchange.query else ""
+
+
+def _typed(way: Pages, exchange: Exchange, response: Response) -> dict[str, Column]:
+    """The parameters that somebody typed in the controls of the page, each with its column. Where a parameter of a view is
+    wrong, nobody knows its columns: what is asked from and to is a number then, if it looks like one."""
+    page, table = response.page, cast(Table, response.table)
+    page = page if "key" in page else controls.with_inputs(page, exchange.locale)
+    if _twice(exchange, page.get("inputs", ())):
+        raise BadRequest("a parameter is given twice")
+    found = {one.name: one.column for one in page.get("fields", ()) if not one.choices}
+    if exchange.query["_typed"] == "params":
+        return found
+    for one in _Asked(way, exchange, page, _known(page, table), is_sorted=False)._askings(response):
+        if one.kind == "range":
+            found |= {f"{one.column.name}__{op}": one.column for op in one.ops}
+    if not table.columns:
+        names = [name for name in exchange.query if name.endswith(("__gte", "__lte"))]
+        found |= {name: Column(name.rpartition("__")[0], type="number") for name in names if name not in found}
+    return found
 
 
 def refused(exchange: Exchange, error: AppError) -> Response | None:
     """The list without the filters that are no values of their columns, and without rows: its page says what is wrong. None
     if something else is wrong."""
-    faults, left = list(error.faults), dict(exchange.query)
+    faults, of_pages = list(error.faults), ("_list", "_embed", "_typed")
+    left = {name: text for name, text in exchange.query.items() if name not in of_pages}
     for _ in range(_MOST_WRONG):
         if not isinstance(error, BadRequest) or not error.faults or any(one.code != "filter" for one in error.faults):
             return None

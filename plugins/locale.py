@@ -275,11 +275,12 @@ class Locale:
 
     # -- numbers
 
-    def read_number(self, text: str, *, whole: bool = False) -> Json:
+    def read_number(self, text: str, *, whole: bool = False, alone: bool = False) -> Json:
         """The number that a person typed, exactly; None for nothing, Unread if it is no number or could be two.
 
         Both decimal marks are read. A mark with three digits behind it separates thousands in "1,234" on an English page;
-        in a language where the point does that, "1.234" could be both, unless the field takes `whole` numbers alone.
+        in a language where the point does that, "1.234" could be both, unless the field takes `whole` numbers alone. With
+        `alone` it is what the language says and nothing else: there is nobody to ask.
         """
         plain = _plain_digits(text)
         if not plain:
@@ -289,11 +290,13 @@ class Locale:
         if parts is None or len(plain) > _LONGEST_NUMBER:
             return Unread(text, self.t("unread.number", example=self.write_number(1234.5)))
         digits, fraction, doubtful = parts
-        if doubtful not in ("", mark) and not power:
-            if mark == "," and not whole:
+        if doubtful not in ("", mark) and not power and (not alone or mark == "." or doubtful == self._between):
+            if not alone and mark == "," and not whole:
                 return Unread(text, self.t("unread.two_numbers", one=digits + fraction, other=f"{digits},{fraction}"))
             digits, fraction = digits + fraction, ""
         elif whole and fraction.strip("0") == "" and doubtful and not power:
+            if alone:
+                return int(sign + digits)
             return Unread(text, self.t("unread.two_numbers", one=digits + fraction, other=digits))
         exact = sign + (digits or "0") + ("." + fraction if fraction else "") + power
         return exact_number(exact) if fraction or power else int(exact)

@@ -612,7 +612,7 @@ class Html(Format):
             return see_other(exchange.url(exchange.inner))
         if opens := response.page.get("opens"):
             return cast(Answer, opens(exchange, self.pages))
-        if response.table is not None and (tidied := app.plugin("list_pages").tidied(exchange, response)):
+        if response.table is not None and (tidied := app.plugin("list_pages").tidied(self.pages, exchange, response)):
             return see_other(tidied)
         notice = take_notice(exchange)
         if response.template == "form.tpl" or response.page.get("edit"):

@@ -66,7 +66,7 @@ MOST = 50  # of one person
 LONGEST_NAME = 60
 _LONGEST_QUERY = 2000
 _MOST_PARAMS = 30
-_LEFT_OUT = ("_next", "_prev", "_for", "_count", "_list", "_embed")  # what is no part of a filter
+_LEFT_OUT = ("_next", "_prev", "_for", "_count", "_list", "_embed", "_typed")  # what is no part of a filter
 _LIST = re.compile(r"forms/[^/?#]+/(records|mine)|(views|admin)/[^/?#]+")
 _ID = re.compile(r"[0-9a-f]{24}")
 

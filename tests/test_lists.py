@@ -254,7 +254,8 @@ def test_controls_show_what_is_asked_for_and_lose_nothing(site: Site, staff: str
         r'<input[^>]* name="([^"]+)" value="([^"]*)"', re.sub(r'<input type="checkbox"(?![^>]*checked)[^>]*>', "", form)
     )
     picked = re.findall(r'<select[^>]* name="([^"]+)">.*?<option value="([^"]*)" selected', form, re.DOTALL)
-    assert dict(parse_qsl(asked)) == {name: html.unescape(value) for name, value in (*sent, *picked) if value}
+    kept = {name: html.unescape(value) for name, value in (*sent, *picked) if value}
+    assert kept == {**dict(parse_qsl(asked)), "_typed": "1"}
 
 
 # ---- columns
@@ -461,6 +462,67 @@ def test_what_somebody_types_as_a_list_shows_it_is_an_address_that_everybody_rea
     assert site.ask("GET", there["Location"], None, reader).text.count("<tr>") == 1 + rows
     assert len(site.get(there["Location"], staff).json["items"]) == rows
     assert page(site, "/views/stored?cost__gte=dear", staff).status == 400
+
+
+def typed(site: Site, staff: str, lang: str, target: str) -> str:
+    """Where an address leads that the form of a page sends."""
+    path, _, query = target.partition("?")
+    reader = {"Cookie": site.sign_in(staff), "Accept-Language": lang, "Accept": "text/html"}
+    there = site.ask("GET", f"{path}?{urlencode(parse_qsl(query, keep_blank_values=True))}", None, reader)
+    assert there.status == 303, there.text
+    return there["Location"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "sent", "plain"),
+    [
+        ("de", "n__gte=1.000", "n__gte=1000"), ("en", "n__gte=1.000", "n__gte=1.0"),
+        ("de", "n__gte=1,500", "n__gte=1.5"), ("en", "n__gte=1,500", "n__gte=1500"),
+        ("de", "n__ne=1.125&n__gte=-1.125", "n__ne=1.125&n__gte=-1125"), ("de", "cost__lte=1.000 €", "cost__lte=1000"),
+        ("de", "day__gte=03.04.2026", "day__gte=2026-04-03"), ("de", "day__gte=4/3/2026", "day__gte=2026-03-04"),
+        ("en", "day__gte=4/13/2026", "day__gte=2026-04-13"), ("en", "n__gte=&_q=&_sort=-n", "_sort=-n"),
+        ("en", "n__gte=soon&n__lte=1,500", "n__gte=soon&n__lte=1500"),
+        ("de", "n__gte=soon&cost__lte=1.000 €", "n__gte=soon&cost__lte=1000"),
+    ],
+)  # fmt: skip
+def test_what_is_typed_into_a_filter_is_read_by_the_language_alone(
+    site: Site, staff: str, lang: str, sent: str, plain: str
+) -> None:
+    assert typed(site, staff, lang, f"/views/stored?{sent}&_typed=1") == f"/views/stored?{plain}"
+
+
+def test_records_and_parameters_that_are_typed_are_read_by_the_language_alone(site: Site, staff: str) -> None:
+    sent = "days__gte=1.000&seats__lte=1.000&_typed=1"
+    for lang, number in (("de", "1000"), ("en", "1.0")):
+        plain = f"/forms/trip/records?days__gte={number}&seats__lte={number.removesuffix('.0')}"
+        assert typed(site, staff, lang, f"/forms/trip/records?{sent}") == plain
+        assert typed(site, staff, lang, "/views/raw?least=1.000&_typed=1") == f"/views/raw?least={number}"
+    assert typed(site, staff, "de", "/views/raw?least=&_typed=1") == "/views/raw?least="
+    assert typed(site, staff, "de", "/views/raw?_typed=1") == "/views/raw"
+    wrong = "/views/raw?least=soon&days__gte=1.000"  # nobody knows its columns
+    assert typed(site, staff, "de", f"{wrong}&_typed=1") == "/views/raw?least=soon&days__gte=1000"
+    assert typed(site, staff, "de", f"{wrong}&_typed=params") == wrong
+    assert 'name="_typed" value="params"' in page(site, wrong, staff).text
+
+
+@pytest.mark.parametrize(("lang", "shown"), [("de", "1,125"), ("en", "1.125")])
+@pytest.mark.parametrize("target", ["/views/stored?n__lte=1.125", "/views/raw?least=1.125"])
+def test_a_filter_that_is_sent_again_asks_for_the_same(site: Site, staff: str, lang: str, shown: str, target: str) -> None:
+    reader = {"Cookie": site.sign_in(staff), "Accept-Language": lang, "Accept": "text/html"}
+    text = site.ask("GET", target, None, reader).text
+    name = target.partition("?")[2].partition("=")[0]
+    assert re.search(rf'name="{name}"[^>]*value="{shown}"', text)
+    assert typed(site, staff, lang, f"{target.partition('=')[0]}={shown}&_typed=1") == target
+    assert not [one for one in re.findall(r'(?:href|action)="([^"]*)"', text) if "_typed" in one]
+
+
+def test_only_pages_are_told_that_values_were_typed(site: Site, staff: str) -> None:
+    for address in ("/views/trips", "/views/raw", "/forms/trip/records", "/views/raw.csv", "/admin/audit"):
+        refused = site.get(f"{address}?_typed=1", staff)
+        assert (refused.status, "_typed" in refused.text) == (400, True), address
+    assert page(site, "/views/stored?n__gte=1&n__gte=2&_typed=1", staff).status == 400
+    said = page(site, typed(site, staff, "en", "/views/stored?day__gte=4/3/2026&n__gte=1,500&_typed=1"), staff)
+    assert (said.status, 'value="4/3/2026"' in said.text, 'value="1500"' in said.text) == (400, True, True)
 
 
 def test_a_list_without_rows_keeps_the_controls_that_it_has_with_some(site: Site, staff: str) -> None:

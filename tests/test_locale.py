@@ -113,3 +113,16 @@ def test_a_number_of_endless_digits_is_written_short() -> None:
 def test_a_page_runs_as_its_script_does() -> None:
     read = {lang: Locale(lang).direction for lang in ("en", "ar", "he", "fa-IR", "ar-Latn", "az-Arab", "ur")}
     assert [lang for lang, direction in read.items() if direction == "ltr"] == ["en", "ar-Latn"]
+
+
+@pytest.mark.parametrize(
+    ("lang", "text", "value"),
+    [
+        ("de", "1.234", 1234), ("de", "1,234", 1.234), ("en", "1.234", 1.234), ("en", "1,234", 1234), ("de", "1.5", 1.5),
+        ("fr", "1.234", 1.234),  # which French groups with spaces
+        ("de-CH", "1,234", 1234), ("de", "-1.234.567,5", -1234567.5), ("de", "0.125", 0.125),
+    ],
+)  # fmt: skip
+def test_a_language_alone_says_what_a_mark_means(lang: str, text: str, value: float) -> None:
+    assert Locale(lang).read_number(text, alone=True) == value
+    assert Locale("en").read_number("-1.000", whole=True, alone=True) == -1
