@@ -503,8 +503,9 @@ def tidied(way: Pages, exchange: Exchange, response: Response) -> str:
         column, op = (name, "eq") if name in params else filter_row.split(name, by_name)
         known = typed.get(name) or params.get(name) or by_name.get(column)
         if (text or name in kept) and name != "_typed":
-            is_read = known and (op or name in typed)
-            found[name] = list_filters.plain(op, text, known, exchange.locale, typed=name in typed) if is_read else text
+            found[name] = text
+            if known and (op or name in typed):
+                found[name] = list_filters.plain(op, text, known, exchange.locale, typed=name in typed)
     return exchange.url(exchange.inner, **found) if found != exchange.query else ""
 
 
