@@ -6012,11 +6012,12 @@ class Files(Resource):
         limit = min(most or self.config.max_file_bytes, self.config.max_file_bytes)
         if (size_bytes or 0) > limit:
             raise TooLarge(f"the file has {in_units(size_bytes or 0)}; at most {in_units(limit)} are taken here")
+        chunks = _bounded(chunks, limit)  # first: what is over the limit has no place, however much room there is
         if self.config.accept:
             chunks = plugin("file_kinds").checked(chunks, name or path.rpartition("/")[2])
         if self.config.quota_bytes:
             chunks = plugin("quota").bounded(self, chunks, path, size_bytes)
-        return self.blobs.stage(_bounded(chunks, limit), path)
+        return self.blobs.stage(chunks, path)
 
 
 def _bounded(chunks: Iterable[bytes], limit: int) -> Iterator[bytes]:

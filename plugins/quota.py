@@ -113,8 +113,11 @@ def refusal(share: Files, row: Usage, wanted: int | None = None) -> NoRoom:
     """`wanted` is how much more would be used, if that is known."""
     limit, used = share.config.quota_bytes, (row.used_bytes or 0) + row.reserved_bytes
     left = max(limit - used, 0)
-    words = f"{share.title} has no room for this: {in_units(left)} of {in_units(limit)} are left"
-    error = NoRoom(f"{words}, and this takes {in_units(wanted)}" if wanted is not None else words)
+    what, room_left = f"{share.title} has no room for this", f"{in_units(left)} of {in_units(limit)}"
+    if wanted is None:
+        error = NoRoom(f"{what}: {room_left} are left")
+    else:
+        error = NoRoom(f"{what}: {room_left} are left, and this takes {in_units(wanted)}")
     error.hint = f"delete files, or raise quota of files.{share.name}"
     error.report = {"quota": {"used_bytes": used, "limit_bytes": limit, "left_bytes": left}}  # type: ignore[attr-defined]
     return error

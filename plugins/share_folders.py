@@ -160,6 +160,9 @@ class Box(FolderUpload):
 
     def _refused(self, name: str, request: Request, error: AppError) -> uploads.RefusedFile:
         """Why a file was not stored, without where that would have been."""
+        no_room = plugin("quota").NoRoom
+        if isinstance(error, no_room):
+            error = no_room("there is no room for this here")  # and not in which share, of how many bytes
         refused = super()._refused(name, request, error)
         for end in range(len(request.path), len(self._folder), -1):
             place = "/".join(request.path[:end])
@@ -218,7 +221,8 @@ def _box_page(exchange: Exchange, site: App, row: Record, caller: Caller, sent: 
     title = plugin("share_pages").title_of(exchange, site, row.value["address"])
     page = {
         "title": title, "action": exchange.path, "accept": media_types.file_input_accept(found["accept"]),
-        "accepted": ", ".join(found["accept"]), "most": exchange.locale.write_size(found["most_bytes"]),
+        "accepted": ", ".join(found["accept"]), "most_bytes": found["most_bytes"],
+        "most": exchange.locale.write_size(found["most_bytes"]),
         "left": _left(exchange, site, row), "stored": sent.told() if sent else [],
         "refused": sent.reasons(exchange) if sent else [],
     }  # fmt: skip

@@ -39,6 +39,7 @@
 % end
 </p>
     <input type="file" id="upload" name="file" multiple required aria-describedby="upload-help"
+      data-most="{{page.most_bytes}}" data-most-said="{{page.most}}" data-too-large="{{t("files.too_large")}}"
 % if page.accept:
       accept="{{page.accept}}"
 % end

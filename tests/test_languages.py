@@ -487,6 +487,7 @@ def test_a_message_of_a_fault_is_said_in_the_language_of_the_reader_with_its_num
         ("must have at most 10,000 characters", "darf höchstens 10.000 Zeichen haben"),
         ("must be one of a, b", "muss eines davon sein: a, b"), ("must be a number", "muss eine Zahl sein"),
         ("there is no forms/leav; did you mean forms/leave?", "forms/leav gibt es nicht; meinten Sie forms/leave?"),
+        ("A has no room for this: 6 kB of 9 MB are left", "A hat dafür keinen Platz: Von 9 MB sind 6 kB übrig"),
         ("nothing that anybody translated", "nothing that anybody translated"),
     ):  # fmt: skip
         assert t.said(english) == german

@@ -670,6 +670,35 @@ def test_a_box_has_the_limits_of_its_share_and_says_what_was_refused(site: Site,
     assert site.upload(docs, ("other", None, "x")).status == 400
 
 
+SMALL = """
+[files.small]
+provider = "disk"
+prefix = "small/"
+title = "Board only"
+quota = "60kB"
+max_file = "50kB"
+"""
+
+
+def test_a_box_says_that_a_file_is_too_large_or_has_no_room_and_not_where(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda text: text + SMALL)
+    root = site.token("**:*")
+    assert site.put("/files/small/in/there", b"x" * 20_000, root).status == 201
+    link = made(site, "/files/small/in/", root, action="create")
+    page = site.get(link, **PAGE).text
+    assert 'data-most="50000"' in page
+    for size, status, words in ((100_000, 413, "at most 50 kB"), (45_000, 507, "there is no room for this here")):
+        for headers in ({}, PAGE):
+            refused = site.upload(link, ("file", "new", b"x" * size), **headers)
+            assert refused.status == status, refused.text
+            assert words in refused.text
+            assert "Board only" not in refused.text
+            assert "60000" not in refused.text
+    german = site.upload(link, ("file", "new", b"x" * 45_000), Accept_Language="de", **PAGE)
+    assert "hier ist dafür kein Platz" in german.text
+    site.close()
+
+
 def test_a_box_needs_the_right_to_create_there_for_as_long_as_it_works(site: Site) -> None:
     ask = {"link": {"action": "create", "expires": "7d"}}
     assert site.send("/files/docs/", ask, site.token("files/docs:read")).status == 403
