@@ -64,12 +64,14 @@ class Writer(mistune.HTMLRenderer):
         return escape(entities.unescape(text), quote=False)
 
     def link(self, text: str, url: str, title: str | None = None) -> str:
+        if not url:  # which leads to the page itself, as in any other
+            return f'<a href=""{_hint(title)}>{text}</a>'
         href = _target(url, self._place, False)
         href = f"#{self._id(href[1:])}" if href.startswith("#") else href
         return f'<a href="{escape(href)}"{_hint(title)}>{text}</a>' if href else f"<span>{text}</span>"
 
     def image(self, text: str, url: str, title: str | None = None) -> str:
-        source, said = _target(url, self._place, True), escape(entities.unescape(re.sub("<[^>]*>", "", text)))
+        source, said = url and _target(url, self._place, True), escape(entities.unescape(re.sub("<[^>]*>", "", text)))
         if not source or urlsplit(source).scheme:  # the policy of pages shows none of other sites
             return f'<a href="{escape(source)}">{said or escape(url)}</a>' if source else f"<span>{said}</span>"
         return f'<img src="{escape(source)}" alt="{said}"{_hint(title)} loading="lazy">'

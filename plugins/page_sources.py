@@ -220,6 +220,8 @@ def _kept_html(body: str, prefix: str, name: str, folder: str, title: str, level
 
 
 def _href(prefix: str, name: str, folder: str, target: str, is_image: bool) -> str:
+    if target.startswith("?"):  # which is asked of the page itself
+        return target
     found = place(name, folder, target, is_image)
     return f"{prefix}/{found}" if found is not None else ""
 

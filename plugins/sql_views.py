@@ -166,6 +166,8 @@ class SqlSelect:
         order = [(name.removeprefix("-"), name.startswith("-")) for name in select.order_by]
         for name in [c.field for c in select.where] + [name for name, _ in order]:
             if name not in columns:
+                if name in ("_facets", "_totals", "_typed") and name in {one.field for one in select.where}:
+                    raise BadRequest(f"{name} is no parameter here")  # of a view that has none
                 raise BadRequest(f"there is no column {name!r}{nearest(name, columns)}")
         tests = [self._test(condition) for condition in select.where]
         if select.search and columns:
