@@ -525,6 +525,13 @@ def test_only_pages_are_told_that_values_were_typed(site: Site, staff: str) -> N
     assert (said.status, 'value="4/3/2026"' in said.text, 'value="1500"' in said.text) == (400, True, True)
 
 
+@pytest.mark.parametrize("name", ["_facets", "_totals", "_typed"])
+def test_a_view_of_sql_says_of_what_it_has_not_that_it_is_no_parameter(site: Site, staff: str, name: str) -> None:
+    for address in ("/views/spread", "/views/spread.csv", "/views/teams"):
+        assert site.get(f"{address}?{name}=1", staff).json["detail"].startswith(f"{name} is no parameter here"), address
+    assert site.get("/views/spread?_none=1", staff).json["detail"] == "there is no column '_none'"
+
+
 def test_a_list_without_rows_keeps_the_controls_that_it_has_with_some(site: Site, staff: str) -> None:
     def controls(query: str) -> list[str]:
         return re.findall(
