@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from decimal import Decimal
@@ -40,6 +41,7 @@ class Tally:
         self._parts = parts_of(column.name)
         self._instant, self._count = column.has_instants, 0
         self._exact, self._bound, self._key = groups.Total(), cast(Json, None), ""
+        self._infinite, self._has_numbers = list[float](), False
 
     def add(self, row: Mapping[str, Json]) -> None:
         if self.op == "avg" and self._parts[1] in row:
@@ -58,8 +60,15 @@ class Tally:
         if self.op in ("sum", "avg"):
             if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
                 self._add_numbers(value, 1)
-        elif self.op != "count" and self._goes_beyond(key := value_key(value, self._instant)):
-            self._key, self._bound = key, value
+            elif value in ("inf", "-inf"):  # as rows of SQLite have infinities
+                self._infinite.append(float(cast(str, value)))
+        elif self.op != "count" and value == "-inf":
+            self._infinite.append(-math.inf)
+        elif self.op != "count":
+            key = value_key(value, self._instant)
+            self._has_numbers = self._has_numbers or key[:1] == "n"
+            if self._goes_beyond(key):
+                self._key, self._bound = key, value
 
     def _goes_beyond(self, key: str) -> bool:
         """Whether a value with this sort key is less, or greater, than all before it."""
@@ -68,9 +77,17 @@ class Tally:
     def result(self) -> Json:
         """Raises TooLarge if it has too many digits."""
         if self.op in ("min", "max"):
-            return self._bound
+            return self._least_or_greatest()
+        if self._infinite and self.op != "count":
+            return str(sum(self._infinite))
         ways: Mapping[str, Any] = {"sum": self._exact.sum, "avg": self._exact.avg}
         return self._count if self.op == "count" else cast(Json, ways[self.op]())
+
+    def _least_or_greatest(self) -> Json:
+        """Beside numbers "-inf" is less than any of them, and beside texts alone it is one of them."""
+        if not self._infinite or (self._has_numbers and self.op == "max"):
+            return self._bound
+        return "-inf" if self._has_numbers or self._goes_beyond(sort_key("-inf")) else self._bound
 
 
 def result_of(columns: Iterable[Column], rows: Iterable[Mapping[str, Json]]) -> Value:

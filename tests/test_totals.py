@@ -335,6 +335,30 @@ def test_totals_are_asked_for_where_there_are_some(site: tuple[Site, str, Any]) 
     assert asked.get("/views/numbers?_totals=1", token).json["detail"] == "_totals is no parameter here"
 
 
+INFINITE = """
+[views.{0}]
+provider = "main"
+order_by = ["who"]
+sql = "select 9e999 as a, -9e999 as b, 9e999 as c, 1.5 as d, 'x' as who union all \
+select 1, 2, -9e999, 9e999, 'y'"
+columns = {{ a = {{ total = "{0}" }}, b = {{ total = "{0}" }}, c = {{ total = "{0}" }}, d = {{ total = "{0}" }} }}
+"""
+
+
+def test_infinities_come_to_the_same_in_exports_as_on_pages_and_in_json(tmp_path: Path) -> None:
+    site = Site(tmp_path, edit=lambda toml: toml + "".join(map(INFINITE.format, ("sum", "avg", "min", "max"))))
+    token = site.token("**:*")
+    for op in ("sum", "avg", "min", "max"):
+        found = site.get(f"/views/{op}?_totals=1", token).json["totals"]
+        said = [str(found[name]) for name in "abcd"]
+        line = site.get(f"/views/{op}.csv?_for=excel&_columns=a,b,c,d", token).text.splitlines()[-1]
+        assert [one.lstrip("'") for one in line.split(",")] == said
+        book = openpyxl.load_workbook(io.BytesIO(site.get(f"/views/{op}.xlsx?_columns=a,b,c,d", token).body))
+        *_, cells = book.worksheets[0].iter_rows(values_only=True)
+        assert [str(one).lstrip("'") for one in cells] == said
+    site.close()
+
+
 ODD = """
 [views.odd]
 provider = "main"
