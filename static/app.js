@@ -176,6 +176,7 @@ if (upload && uploads) {
     }
     say(filled(items.length === 1 && done.length ? words.one : words.finished, { done: done.length, n: items.length, name: items[0].path }));
     if (done.length !== items.length) return;
+    if (!navigator.onLine) return window.addEventListener("online", rest, { once: true });  // else the page would be lost
     history.replaceState({ told: told.textContent }, "");
     location.reload();
   };

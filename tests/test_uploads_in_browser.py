@@ -143,6 +143,12 @@ def test_files_and_a_folder_go_up_and_a_name_that_is_taken_is_asked_about_once(
     person.button("Keep both").click()
     wait_for(lambda: is_over(person, 1), "the file beside the one that came meanwhile")
     assert [stored(served)[name] for name in ("d.txt", "d (2).txt")] == [b"theirs", b"mine"]
+    person.driver.execute_script("Object.defineProperty(navigator, 'onLine', { value: false, configurable: true })")
+    person.driver.execute_script(DROP, [["e.txt", "the last before the connection is lost"]])
+    wait_for(lambda: status(person) == "Uploaded e.txt.", "the words")
+    assert states(person) == ["done"], "a page that came anew would be that of a browser without a connection"
+    person.driver.execute_script("delete navigator.onLine; window.dispatchEvent(new Event('online'))")
+    wait_for(lambda: is_over(person, 1), "the page, once there is a connection")
     person.driver.execute_script(PASTE)
     wait_for(lambda: is_over(person, 1), "what was pasted")
     [pasted] = [name for name in stored(served) if name.endswith(".png")]
