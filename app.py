@@ -9119,7 +9119,7 @@ _ASKED_FOR_LATE = tuple(
     file_copies file_moves file_trees app_home app_pages dashboards list_facts sql_groups sql_sums template_faults
     file_view quota_count share_folders tus upload_parts file_kinds kept_asked kept_files kept_pages file_steps
     at_work mailed_links readiness share_words tokens instants resumed_digest markdown_html markdown_tables zones
-    choice_counts record_tests sql_facets
+    choice_counts record_tests sql_facets big_folders put_aside
     """.split()
 )
 

@@ -59,7 +59,7 @@ names, together = app.plugin("file_names"), app.plugin("file_copies").together
 # ==== 1. WALKS ===================================================================================================
 # A folder is walked as its listing shows it. Nothing is held but the way down to the entry that comes next.
 # uses: ERRORS VALUES CONTRACTS plugin:file_trees
-# defines: STEP_S STEP_ENTRIES unlimited down up Amount covers_below
+# defines: STEP_S STEP_ENTRIES unlimited down up check_seen Amount covers_below
 
 STEP_S = 20.0  # that a request works on a folder before it answers
 STEP_ENTRIES = 20_000  # of which it looks over beforehand, and which it moves or copies at most
@@ -122,7 +122,7 @@ def _unlinked(blobs: Blobs, entry: Entry) -> Entry:
     return entry
 
 
-def _check_seen(place: Place, entry: Entry) -> None:
+def check_seen(place: Place, entry: Entry) -> None:
     if isinstance(entry, Unseen):
         raise Conflict(f"{place.address(place.inner(entry.path))} stays as it is, and so does its folder: {entry.problem}")
 
@@ -159,7 +159,7 @@ def deleted(place: Place, scope: Scope) -> Plan:
     """The plan of deleting a folder, once it is known that all of it may go."""
     share, amount, tally = place.share, Amount(folders=1), Tally(place.share.site)
     for entry in down(place.blobs, place.path):
-        _check_seen(place, entry)
+        check_seen(place, entry)
         scope.caller.require(Action.DELETE, place.address(place.inner(entry.path)))
         amount.add(entry)
         if isinstance(entry, Blob):
@@ -207,7 +207,7 @@ def _delete_on(place: Place, scope: Scope, told: Value, tally: Tally) -> None:
     try:
         with nullcontext() if keeps else together(place.blobs):
             for entry in up(place.blobs, place.path):
-                _check_seen(place, entry)
+                check_seen(place, entry)
                 if gone.files + gone.folders and time.monotonic() > until:
                     told |= gone.told() | {"more": True}
                     return
@@ -258,6 +258,9 @@ def _remove(blobs: Blobs, entry: Entry, tally: Tally) -> None:
 
 def end(share: Files, one: Kept, tally: Tally, until: float) -> bool:
     """Removes what is in a folder that was put aside, and then its row. False if there was no time for all of it."""
+    if not one.folders:
+        kept_files.end_of(share, one)
+        return True
     with together(share.blobs):
         for number, entry in enumerate(up(share.blobs, one.kept)):
             if number and time.monotonic() > until:
@@ -369,6 +372,8 @@ def carried(wish: Wish, *, is_there: bool) -> Plan:
         amount.add(entry)
         for one in (every, tally) if is_one_step or number < STEP_ENTRIES else (every,):
             _want(wish, entry, more, one)
+    if wish.aside:
+        wish.aside.free(every)
     every.check_room()
     told = file_moves.told_of(wish) | amount.told()
     ends = [(one.blobs, one.path, 0) for one in ((wish.source, wish.target) if wish.moves else (wish.target,))]
@@ -387,7 +392,7 @@ def _whole(wish: Wish, entries: Iterator[Entry]) -> Iterator[Entry]:
     """The entries. Raises Conflict for what cannot be looked at, Unsupported for an empty folder that cannot be kept."""
     needs_files, last = not wish.target.blobs.makes_folders, ""
     for entry in entries:
-        _check_seen(wish.source, entry)
+        check_seen(wish.source, entry)
         if last and not entry.path.startswith(f"{last}/"):
             file_moves.refuse_empty(wish)
         last = entry.path if needs_files and isinstance(entry, Folder) else ""
@@ -420,6 +425,8 @@ def _rename(wish: Wish, tally: Tally, otherwise: Callable[[], None]) -> None:
         otherwise()
         return
     tally.add_all()
+    if wish.aside:
+        wish.aside.is_replaced()
     if wish.source.share is wish.target.share:
         with suppress(AppError):  # it is moved, whatever becomes of its versions
             kept_files.followed_below(wish.source.share, wish.source.path, wish.target.path)
@@ -436,16 +443,22 @@ def _carry_on(wish: Wish, cursor: _Cursor, told: Value, tally: Tally) -> None:
                 if number >= most or (number and time.monotonic() > until):
                     told["next"] = encode_cursor(cursor.inner, cursor.is_folder)
                     break
-                _check_seen(wish.source, entry)
+                check_seen(wish.source, entry)
                 _carry(wish, entry, tally)
                 cursor = _Cursor(wish.source.inner(entry.path), isinstance(entry, Folder))
                 done.add(entry)
             else:
+                if wish.aside:
+                    _replaced(wish, tally)
                 _leave(wish)
                 done.folders += 1
-    except AppError as error:
+    except BaseException as error:
+        if wish.aside and not wish.aside.is_done:
+            _taken_back(wish, tally)
+        if not isinstance(error, AppError):
+            raise
         told |= done.told()
-        if done.files:
+        if done.files and not wish.aside:
             words = f"{how_many(done.files, 'file')} more are at the new place by now"
             error.message = f'{error.message} ({words}: send the same with "overwrite": true to go on)'
         raise
@@ -454,7 +467,7 @@ def _carry_on(wish: Wish, cursor: _Cursor, told: Value, tally: Tally) -> None:
 
 def _carry(wish: Wish, entry: Entry, tally: Tally) -> None:
     """Puts one entry to its new place, as in a request of its own."""
-    source, target = wish.source.blobs, wish.target.blobs
+    source, target, goes = wish.source.blobs, wish.target.blobs, wish.moves and not wish.aside
     if isinstance(entry, Folder):
         file_moves.make_folder(target, file_moves.folder_looked_over(wish, entry.path), [])
         return
@@ -467,17 +480,43 @@ def _carry(wish: Wish, entry: Entry, tally: Tally) -> None:
     if keeping:
         keeping.copy(one.path)
     try:
-        made = file_moves.carry(source, target, one, moves=wish.moves)
+        made = file_moves.carry(source, target, one, moves=goes)
     except NotFound:  # somebody else was faster
         return
     tally.add(target, one.path, made.size_bytes - (one.present.size_bytes if one.present else 0))
-    if wish.moves:
+    if goes:
         tally.add(source, one.source.path, -made.size_bytes)
         file_moves.follow(wish, one)
     if keeping:
         keeping.finish(one.path)
         for place in keeping.places:
             tally.add(*place)
+
+
+def _copies(wish: Wish) -> Iterator[tuple[Blob, Blob]]:
+    """Files of the source that are at the target as well."""
+    for entry in up(wish.source.blobs, wish.source.path):
+        there = f"{wish.target.path}/{wish.source.inner(entry.path)}"
+        if isinstance(entry, Blob) and (made := wish.target.blobs.stat(there)) and made.size_bytes == entry.size_bytes:
+            yield entry, made
+
+
+def _replaced(wish: Wish, tally: Tally) -> None:
+    """All was copied to the place of what is aside: a move has its files there alone."""
+    wish.aside.is_replaced()
+    for source, made in _copies(wish) if wish.moves else ():
+        _remove(wish.source.blobs, source, tally)
+        file_moves.follow(wish, file_moves.Carried(source, made.path, None))
+
+
+def _taken_back(wish: Wish, tally: Tally) -> None:
+    """Removes what was copied before it failed, as far as that can be: all of it is at the source."""
+    with suppress(AppError):
+        for _, made in _copies(wish):
+            _remove(wish.target.blobs, made, tally)
+        for entry in (*(one for one in up(wish.target.blobs, wish.target.path) if isinstance(one, Folder)),):
+            _remove(wish.target.blobs, entry, tally)
+        _remove(wish.target.blobs, Folder(wish.target.path), tally)
 
 
 def _leave(wish: Wish) -> None:

@@ -164,6 +164,8 @@ class Properties(Trigger):
                 if isinstance(step, Remove):
                     self._put(list(_tree(self.site.state, step.blobs.name, step.path)), None, None)
             data = request.data if isinstance(request.data, dict) else {}
+            if "folder" in data and (made := self._place(request.resource, [*request.path, str(data["folder"])])):
+                self._put(list(_tree(self.site.state, *made)), None, None)  # of what it may have replaced
             goes = request.action == Action.DELETE or not data.keys().isdisjoint(("move", "copy"))
             if goes and any(isinstance(step, Act) for step in steps):
                 self._follow(request, data)

@@ -126,8 +126,9 @@ class Wish(NamedTuple):
     target: Place
     moves: bool
     overwrite: bool
-    clears: bool = False  # what is at the target is deleted first, so that nothing of it is there any more
+    clears: bool = False  # nothing of what is at the target is there any more when this is done
     next: str = ""  # where the step before this one has ended
+    aside: Any = None  # what is at the target then, if no trash has it (plugins/put_aside.py)
 
     @property
     def takes(self) -> Action:
@@ -430,6 +431,8 @@ def _renamed_or(wish: Wish, ones: Sequence[Carried], work: Callable[[], None]) -
     except Unsupported:
         work()
     else:
+        if wish.aside:
+            wish.aside.is_replaced()
         for one in ones:
             follow(wish, one)
 
@@ -458,6 +461,8 @@ def _carry_all(wish: Wish, tree: Tree, folders: list[str], ones: list[Carried], 
             _say(error, f"{left} of {how_many(len(ones), 'file')} are at the new place by now")
         raise
     told |= {"files": len(done), "bytes": sum(one.source.size_bytes for one in done)}
+    if wish.aside:
+        wish.aside.is_replaced()
     if wish.moves:
         _leave(wish, tree, done)
         for one in done:
@@ -529,7 +534,7 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 # ==== 5. WISHES =================================================================================================
 # What can be asked for: a move, a copy, a new folder, and another time for a file.
 # uses: ERRORS VALUES CONTRACTS RESOURCES CARRIED ASKED FILES FOLDERS plugin:file_times plugin:file_trees
-#       plugin:kept_asked
+#       plugin:kept_asked plugin:put_aside
 # defines: clearing VERBS plan
 
 _CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)
@@ -567,8 +572,10 @@ def _transferred(verb: str, share: Files, request: Request, scope: Scope) -> Pla
     _check_readable(wish)
     if blob and wish.next:
         raise BadRequest("next is about a folder, and this is a file")
+    if wish.clears:
+        wish = wish._replace(aside=_aside(target, scope))
     plan = _of_file(wish, blob) if blob else _of_folder(wish)
-    return _after_clearing(wish, plan) if wish.clears else plan
+    return _clearing(wish.aside, target, request, scope, plan) if wish.clears else plan
 
 
 def _moved_before(target: Place) -> Blob | Folder | None:
@@ -577,13 +584,20 @@ def _moved_before(target: Place) -> Blob | Folder | None:
     return found or (Folder(target.path) if target.share.is_folder(target.path) else None)
 
 
-def _after_clearing(wish: Wish, plan: Plan) -> Plan:
-    """The plan of a wish, once what is at its target is deleted: both are known to be allowed before either is done."""
-    target, told = wish.target, next(step.told for step in plan.steps if isinstance(step, Act))
-    wish.scope.caller.require(Action.DELETE, target.address())
+def _aside(target: Place, scope: Scope) -> Any:
+    """What is at a target, to be put aside; None if there is a trash, to which it goes."""
+    return None if target.share.config.trash_s else app.plugin("put_aside").Aside(target, scope)
+
+
+def _clearing(aside: Any, target: Place, request: Request, scope: Scope, plan: Plan) -> Plan:
+    """The plan of a wish, with what is at its target replaced: both are known to be allowed before either is done."""
+    if aside:
+        return aside.around(plan)  # type: ignore[no-any-return]
+    told = next(step.told for step in plan.steps if isinstance(step, Act))
+    scope.caller.require(Action.DELETE, target.address())
     resource = f"files/{quote(target.share.name, safe='')}"
-    wanted = Request(wish.request.id, Action.DELETE, resource, target.parts, wish.request.door, {file_trees.TREE: "1"})
-    gone = file_trees.without_tree(target.share, wanted, wish.scope)
+    wanted = Request(request.id, Action.DELETE, resource, target.parts, request.door, {file_trees.TREE: "1"})
+    gone = file_trees.without_tree(target.share, wanted, scope)
     steps = [step._replace(told=told) if isinstance(step, Act) else step for step in gone.steps]
     return plan._replace(steps=[*steps, *plan.steps])
 
@@ -597,14 +611,16 @@ def _made_folder(share: Files, request: Request, scope: Scope) -> Plan:
         raise Unsupported(f"files/{share.name} cannot keep empty folders: one is there as soon as a file is in it")
     if folder.parts and not share.is_folder(folder.path):
         raise NotFound(f"{folder.address()} is no folder")
-    is_there = share.is_folder(place.path)
-    if (is_there and not scope.again) or share.blobs.stat(place.path):
+    clears = _CLEARING.get()
+    is_there = share.is_folder(place.path) and not clears
+    if (is_there and not scope.again) or (share.blobs.stat(place.path) and not clears):
         raise Exists(f"{place.address()} exists")
     response = answer(place, Folder(place.path), True)
     if is_there:
         return plan_of(response)
     act = Act(partial(place.blobs.make_folder, place.path), [(place.blobs, place.path, 0)], {"folder": place.address()})
-    return Plan(respond=lambda blobs: response, steps=[act])
+    plan = Plan(respond=lambda blobs: response, steps=[act])
+    return _clearing(_aside(place, scope), place, request, scope, plan) if clears else plan
 
 
 def _retimed(share: Files, request: Request, scope: Scope) -> Plan:

@@ -42,17 +42,18 @@ names = app.plugin("file_names")
 # A row is there before its bytes are, and is good once they are: whatever ends in between, they lie in one place or in the
 # other, and sweep() finds out in which.
 # uses: VALUES CONTRACTS RESOURCES plugin:file_names
-# defines: TABLE TRASH VERSION ENDING Kept state_of place_key kept_row kept_of rows_of versions_of in_trash
+# defines: TABLE TRASH VERSION ENDING REPLACED Kept state_of place_key kept_row kept_of rows_of versions_of in_trash
 
 TABLE = "_kept"
 TRASH, VERSION = "t", "v"
 ENDING = "e"  # what was deleted for good, and takes longer to be removed than a request may
+REPLACED = "r"  # what a move or copy replaces, until it is ended or comes back (plugins/put_aside.py)
 
 
 class Kept(NamedTuple):
     """A kept file: `path` is what its path in the provider was, `kept` is what it is, and `at` and `by` say when and by
     whom it was deleted or overwritten. `is_good` is False until its bytes are there. With `folders` it is a folder, which
-    is one of them, with so many `files`."""
+    is one of them, with so many `files`. Of one that is being replaced `etag` is the process that does it."""
 
     key: str
     share: str

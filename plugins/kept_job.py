@@ -63,15 +63,19 @@ def _over(site: Any, shares: dict[str, Files], now: float) -> Iterator[tuple[Fil
     folders: list[tuple[str, str]] = []  # names of providers, and paths there, of folders that stay in one
     for prefix, rows in groupby(_rows(site), lambda one: one.key.rpartition(":")[0]):
         kind, share = prefix[:1], None
+        if kind in (kept_files.ENDING, kept_files.REPLACED):
+            paths = [(shares[one.share].blobs.name, f"{one.path}/") for one in rows if one.share in shares]
+            folders += paths if kind == kept_files.REPLACED else []  # which may come back, with its versions
+            continue
         ones = [one for one in rows if (share := shares.get(one.share)) and _is_good(site, share, one, now)]
-        if share is None or not ones or kind == kept_files.ENDING:
+        if share is None or not ones:
             continue
         if kind == kept_files.TRASH:
             over = [one for one in ones if share.config.trash_s and one.at < now - share.config.trash_s]
             thrown |= {_place(share, one) for one in ones} - {_place(share, one) for one in over}
             folders += [(share.blobs.name, f"{one.path}/") for one in ones if one.folders and one not in over]
         else:
-            is_thrown = any(share.blobs.name == name and ones[0].path.startswith(path) for name, path in folders)
+            is_thrown = any(share.blobs.name == name and f"{ones[0].path}/".startswith(path) for name, path in folders)
             over = _old_versions(share, ones, is_thrown=is_thrown or _place(share, ones[0]) in thrown)
         for start in range(0, len(over), _AT_ONCE):
             yield share, over[start : start + _AT_ONCE]
@@ -120,14 +124,14 @@ def _end(site: Any, share: Files, ones: Iterable[Kept]) -> None:
 
 # ==== 2. ENDING ==================================================================================================
 # Folders that were deleted for good are out of sight at once; what no request had time to remove goes here.
-# uses: ERRORS CONTRACTS RESOURCES JOB plugin:big_folders plugin:kept_files plugin:quota
+# uses: ERRORS CONTRACTS RESOURCES JOB plugin:big_folders plugin:kept_files plugin:put_aside plugin:quota
 # defines: Job:ending Ending
 
 _ROUND_S = 20.0  # for which what is removed is counted at once
 
 
 class Ending(app.Job):
-    """Removes what is in folders that were deleted for good."""
+    """Removes what is in folders that were deleted for good, and brings back what nothing came to replace."""
 
     kind = "ending"
     every_s = 30
@@ -135,11 +139,12 @@ class Ending(app.Job):
 
     def run(self, site: Any, stop: threading.Event) -> None:
         failures: list[AppError] = []
-        for one in list(kept_files.rows_of(site.state, kept_files.ENDING)) if site.state is not None else ():
+        works = {kept_files.ENDING: _go_on, kept_files.REPLACED: _bring_back} if site.state is not None else {}
+        for work, one in [(work, one) for kind, work in works.items() for one in kept_files.rows_of(site.state, kind)]:
             share = site.resources.get(f"files/{one.share}")
             try:
                 if isinstance(share, Files):
-                    _go_on(site, share, one, stop)
+                    work(site, share, one, stop)
             except AppError as error:  # another one may do
                 failures.append(error)
         if failures:
@@ -147,11 +152,24 @@ class Ending(app.Job):
 
 
 def _go_on(site: Any, share: Files, one: Kept, stop: threading.Event) -> None:
-    if share.is_folder(one.kept):
+    if share.is_folder(one.kept) or share.blobs.stat(one.kept):
         while not stop.is_set() and not _end_more(site, share, one):
             pass
     elif abs(site.clock() - one.at) > _SETTLED_S:  # no request is about to put something there
         site.state.commit([one.delete()])
+
+
+def _bring_back(site: Any, share: Files, one: Kept, stop: threading.Event) -> None:
+    """What a process had put aside that ended before all was in its place."""
+    aside = app.plugin("put_aside")
+    if not aside.is_left(site, one):
+        return
+    tally = quota.Tally(site)
+    tally.want(share.blobs, f"{one.kept}/", 0)
+    tally.want(share.blobs, f"{one.path}/", 0)
+    tally.is_exact = False
+    with quota.held(site, [Act(lambda: None, [], {}, tally)]):
+        aside.brought_back(share, one)
 
 
 def _end_more(site: Any, share: Files, one: Kept) -> bool:

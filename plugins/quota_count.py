@@ -126,7 +126,7 @@ def first(site: Any, share: Files) -> None:
 
 # ==== 2. JOB =====================================================================================================
 # Counts what has to be counted, and what was left by processes that ended.
-# uses: VALUES CONTRACTS RESOURCES COUNT
+# uses: VALUES CONTRACTS RESOURCES COUNT plugin:kept_files
 # defines: Job:recount QuotaCount warnings
 
 _AGAIN_S = 86_400.0  # where other programs may write, too
@@ -145,6 +145,8 @@ class QuotaCount(app.Job):
         if shares or any(one.is_guarded for one in site.resources.values() if isinstance(one, Files)):
             quota.recover(site)
             owners = {row.value.get("owner", "") for row in site.state.walk(Query(quota.TOUCHED))}
+            kept_files = app.plugin("kept_files")
+            owners |= {one.etag for one in kept_files.rows_of(site.state, kept_files.REPLACED)}
             quota.owner_of(site).tidy(owners)
         for share in shares:
             if not stop.is_set() and _is_due(site, share):

@@ -668,10 +668,8 @@ def carry(call: Call) -> Answer:
     if is_cleared:
         require(call, Action.CREATE, target)
     if node.is_folder and depth == "0":
-        if present:
-            with plugin("big_folders").unlimited():
-                call.ask(Action.DELETE, target, params={"_tree": "1"})
-        _copied_alone(call, target)
+        with plugin("big_folders").unlimited(), plugin("file_moves").clearing() if present else nullcontext():
+            _copied_alone(call, target)
     else:
         with plugin("big_folders").unlimited(), plugin("file_moves").clearing() if is_cleared else nullcontext():
             data = {verb: call.address(target), "overwrite": present is not None}
