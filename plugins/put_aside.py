@@ -31,7 +31,7 @@ together = app.plugin("file_copies").together
 # A folder is renamed in one step where that can be, and else its files are moved one by one. Nothing that is found where it
 # was is replaced when it comes back: that gets a free name beside it.
 # uses: ERRORS VALUES CONTRACTS RESOURCES plugin:big_folders plugin:file_moves plugin:kept_files plugin:quota
-# defines: brought_back is_left
+# defines: is_left brought_back
 
 _LEFT_S = 86_400.0  # after which a process that another node had counts as ended
 
