@@ -488,12 +488,14 @@ def make_folder(blobs: Blobs, path: str, undo: list[Callable[[], Any]]) -> None:
 
 
 def _carry_one(wish: Wish, one: Carried, undo: list[Callable[[], Any]]) -> Carried:
-    """Puts a file to its new place, and notes how that is undone. Between providers it stays at the old place, too."""
+    """Puts a file to its new place, and notes how that is undone. Between providers it stays at the old place, too, and
+    so it does where it comes in the place of what was put aside."""
     source, target = wish.source.blobs, wish.target.blobs
+    goes = wish.moves and not wish.aside
     if source is target and not one.present:
-        made = carry(source, target, one, moves=wish.moves)
+        made = carry(source, target, one, moves=goes)
         back = partial(source.move, one.path, one.source.path)
-        undo.append(back if wish.moves else partial(target.remove, one.path, if_match=made.etag))
+        undo.append(back if goes else partial(target.remove, one.path, if_match=made.etag))
         return one
     blob = found(source, one)
     made = copied(source, target, blob, one)
@@ -522,7 +524,7 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
         with together(source):
             for number, one in enumerate(done):
                 left = len(done) - number
-                if source is not wish.target.blobs or one.present:
+                if source is not wish.target.blobs or one.present or wish.aside:
                     with suppress(NotFound):  # somebody else was faster
                         source.remove(one.source.path, if_match=one.source.etag)
     except AppError as error:
