@@ -41,6 +41,7 @@ quota = "3kB"
 provider = "disk"
 quota = "1kB"
 """
+RENAMING = ["file", "postgres", "sql"]  # providers that rename folders; the others delete file by file
 NAMES = ("1", "2", "b-c/3", "b/4", "b/c/5", "b/c/6", "é/7", "é/8")
 
 
@@ -225,12 +226,11 @@ def test_what_is_deleted_is_out_of_sight_at_once_and_ended_in_rounds(site: Site,
     is_clean(site)
 
 
+@pytest.mark.parametrize("site", RENAMING, indirect=True)
 @pytest.mark.parametrize("ends", ["before", "after"])
 def test_a_delete_that_ends_in_the_middle_is_gone_on_with(
     site: Site, clock: Time, ends: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if not renames(site):
-        pytest.skip("there it is deleted file by file")
     before = fill_folder(site, "files/docs/x")
     main: Any = site.app.providers["main"]
     move = main.move_folder
@@ -314,9 +314,8 @@ def test_a_folder_in_the_trash_is_ended(site: Site, clock: Time, how: str, monke
     assert used(site, "bin") == 0
 
 
+@pytest.mark.parametrize("site", RENAMING, indirect=True)
 def test_what_was_left_in_between_is_found_by_the_job(site: Site, clock: Time, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not renames(site):
-        pytest.skip("there it is deleted file by file")
     before = fill_folder(site, "files/bin/x")
     monkeypatch.setattr(kept_files.Kept, "update", lambda row, **changes: (_ for _ in ()).throw(SystemExit))
     with pytest.raises(SystemExit):

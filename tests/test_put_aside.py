@@ -20,6 +20,7 @@ from app import Forbidden, Unavailable, Unsupported
 aside, big, file_moves = app.plugin("put_aside"), app.plugin("big_folders"), app.plugin("file_moves")
 file_trees, kept_files, kept_job = app.plugin("file_trees"), app.plugin("kept_files"), app.plugin("kept_job")
 quota = app.plugin("quota")
+SIZES = [("aws", "small"), ("file", "small"), ("file", "large"), ("sql", "small"), ("sql", "large")]  # S3: file by file
 STEPS = ("copy", "move", "move_folder", "publish")
 
 
@@ -40,10 +41,8 @@ def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Time, monkeypatc
     made.close()
 
 
-@pytest.fixture(params=["small", "large"])
+@pytest.fixture
 def large(request: pytest.FixtureRequest, site: Site, monkeypatch: pytest.MonkeyPatch) -> bool:
-    if request.param == "large" and not renames(site):
-        pytest.skip("file by file in either case, and slow")
     monkeypatch.setattr(file_trees, "MOST_ENTRIES", 3 if request.param == "large" else 10_000)
     return bool(request.param == "large")
 
@@ -83,6 +82,7 @@ WAYS = [
 ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("site", "large"), SIZES, indirect=True)
 @pytest.mark.parametrize(("verb", "source", "lasts"), WAYS)
 def test_what_was_there_is_back_after_a_failure_in_the_middle(
     site: Site, large: bool, verb: str, source: str, lasts: bool, monkeypatch: pytest.MonkeyPatch
@@ -106,6 +106,7 @@ def test_what_was_there_is_back_after_a_failure_in_the_middle(
     is_clean(site)
 
 
+@pytest.mark.parametrize(("site", "large"), SIZES, indirect=True)
 def test_what_becomes_free_is_room_and_what_has_none_leaves_all_as_it_was(site: Site, large: bool) -> None:
     for name in ("1", "2", "3", "4"):
         site.put(f"files/disk/y/{name}", body=b"o" * 200)
@@ -120,6 +121,7 @@ def test_what_becomes_free_is_room_and_what_has_none_leaves_all_as_it_was(site: 
     assert used(site, "disk") == 960
 
 
+@pytest.mark.parametrize(("site", "large"), SIZES, indirect=True)
 @pytest.mark.parametrize("ends", ["before", "within", "after"])
 def test_a_process_that_ends_has_a_job_bring_back_what_was_there(
     site: Site, clock: Time, large: bool, ends: str, monkeypatch: pytest.MonkeyPatch
@@ -199,6 +201,7 @@ def test_a_folder_alone_replaces_what_is_there_or_leaves_it(site: Site, monkeypa
     is_clean(site)
 
 
+@pytest.mark.parametrize(("site", "large"), SIZES, indirect=True)
 def test_nobody_replaces_what_he_may_not_delete(site: Site, large: bool) -> None:
     fill_folder(site, "files/docs/x")
     fill_folder(site, "files/docs/y")
