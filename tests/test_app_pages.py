@@ -239,15 +239,15 @@ def test_headings_have_the_ids_that_links_written_elsewhere_name() -> None:
 
 
 def test_a_link_without_a_path_stays_on_its_page(site: Site) -> None:
-    (site.folder / "pages" / "stays.md").write_text("[a]() [b](?q=1#c) [c](<> \"d\") ![e]() [f](/) [g](/?q=1)\n")
+    (site.folder / "pages" / "stays.md").write_text('[a]() [b](?q=1#c) [c](<> "d") ![e]() [f](/) [g](/?q=1)\n')
     try:
         text = shown(site, "apps/hand/pages/stays").text
         assert not [one for one in app.plugin("app_checks").dead_links(site.app) if "stays.md" in one]
     finally:
         (site.folder / "pages" / "stays.md").unlink()
     at = site.prefix
-    wanted = f'<a href="">a</a> <a href="?q=1#c">b</a> <a href="" title="d">c</a> <span>e</span> <a href="{at}/">f</a> <a href="{at}/?q=1">g</a>'
-    assert wanted in text
+    wanted = '<a href="">a</a> <a href="?q=1#c">b</a> <a href="" title="d">c</a> <span>e</span> '
+    assert wanted + f'<a href="{at}/">f</a> <a href="{at}/?q=1">g</a>' in text
 
 
 def test_a_table_that_would_make_a_page_large_is_text() -> None:

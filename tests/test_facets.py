@@ -85,7 +85,7 @@ def test_facets_stand_in_the_answer_only_where_they_are_asked_for(site: Site) ->
     ],
 )  # fmt: skip
 def test_a_list_without_facets_has_no_such_parameter(site: Site, address: str) -> None:
-    with pytest.raises(app.BadRequest, match="^_facets (is no parameter here|must be 0 or 1)"):
+    with pytest.raises(app.BadRequest, match=r"^_facets (is no parameter here|must be 0 or 1)"):
         site.read(address)
 
 
