@@ -88,7 +88,11 @@ def nearly_slowest(server: Server, is_over: Callable[[], bool]) -> float:
     while not is_over():
         for target in PROBES:
             began = time.monotonic()
-            assert server.ask("GET", target).status == 200
+            try:
+                answer = server.ask("GET", target)
+            except OSError:  # it was slower than this process let it be, and was let go to make room: it comes again once
+                answer = server.ask("GET", target)
+            assert answer.status == 200
             took.append(time.monotonic() - began)
         time.sleep(0.1)
     return statistics.quantiles(took, n=20)[-1]
