@@ -539,7 +539,7 @@ def _leave(wish: Wish, tree: Tree, done: Sequence[Carried]) -> None:
 #       plugin:kept_asked plugin:put_aside
 # defines: clearing VERBS plan
 
-_CLEARING: ContextVar[bool] = ContextVar("what is at the target is deleted first", default=False)
+_CLEARING: ContextVar[bool] = ContextVar("all that is at the target is replaced", default=False)
 
 
 @contextmanager

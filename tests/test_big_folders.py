@@ -53,11 +53,16 @@ def clock() -> Time:
 @pytest.fixture(params=LISTING)
 def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(file_trees, "MOST_ENTRIES", 3)  # as if these were ten thousand
-    declared = PROVIDERS[request.param](tmp_path) + SHARES
-    whole = assemble(tmp_path, declared)
+    yield from opened(request.param, tmp_path, clock)
+
+
+def opened(kind: str, folder: Path, clock: Time) -> Iterator[Site]:
+    """A site with SHARES on a kind of provider."""
+    declared = PROVIDERS[kind](folder) + SHARES
+    whole = assemble(folder, declared)
     assert whole.faults == whole.inspection.create()[1] == []
     whole.close()
-    made = Site(tmp_path, declared, clock=clock)
+    made = Site(folder, declared, clock=clock)
     yield made
     made.close()
 

@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 from sites import Site, Time
-from test_big_folders import SHARES, below, fill_folder, is_clean, job, renames
+from test_big_folders import below, fill_folder, is_clean, job, opened, renames
 from test_file_moves import fill, makes_folders, tree
-from test_matrix import PROVIDERS, assemble
 from test_quota import used
 
 import app
@@ -32,13 +31,7 @@ def clock() -> Time:
 @pytest.fixture(params=["aws", "file", "sql"])
 def site(request: pytest.FixtureRequest, tmp_path: Path, clock: Time, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setattr(file_trees, "MOST_ENTRIES", 3)
-    declared = PROVIDERS[request.param](tmp_path) + SHARES
-    whole = assemble(tmp_path, declared)
-    assert whole.faults == whole.inspection.create()[1] == []
-    whole.close()
-    made = Site(tmp_path, declared, clock=clock)
-    yield made
-    made.close()
+    yield from opened(request.param, tmp_path, clock)
 
 
 @pytest.fixture
